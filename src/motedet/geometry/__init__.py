@@ -1,0 +1,72 @@
+"""Pure functions on boxes, without state."""
+
+from motedet.geometry.boxes import (
+    box_area,
+    box_centers,
+    boxes_from_cxcywh,
+    boxes_from_xywh,
+    boxes_to_cxcywh,
+    boxes_to_xywh,
+    clip_boxes,
+    corners,
+    scale_boxes,
+)
+from motedet.geometry.coders import DeltaCoder, LTRBCoder, decode_ltrb, encode_ltrb
+from motedet.geometry.gaussians import (
+    NWDMode,
+    Similarity,
+    aligned_similarity,
+    kl_divergence,
+    nwd_loss,
+    pairwise_similarity,
+    squared_center_distance,
+    wasserstein,
+)
+from motedet.geometry.iou import (
+    aligned_ciou,
+    aligned_diou,
+    aligned_giou,
+    aligned_intersection,
+    aligned_iof,
+    aligned_iou,
+    hull_sides,
+    pairwise_iof,
+    pairwise_iou,
+)
+from motedet.geometry.nms import class_aware_nms, multiclass_nms, nms
+
+__all__ = [
+    "DeltaCoder",
+    "LTRBCoder",
+    "NWDMode",
+    "Similarity",
+    "aligned_ciou",
+    "aligned_diou",
+    "aligned_giou",
+    "aligned_intersection",
+    "aligned_iof",
+    "aligned_iou",
+    "aligned_similarity",
+    "box_area",
+    "box_centers",
+    "boxes_from_cxcywh",
+    "boxes_from_xywh",
+    "boxes_to_cxcywh",
+    "boxes_to_xywh",
+    "class_aware_nms",
+    "clip_boxes",
+    "corners",
+    "decode_ltrb",
+    "encode_ltrb",
+    "hull_sides",
+    "kl_divergence",
+    "multiclass_nms",
+    "nms",
+    "nwd_loss",
+    "pairwise_iof",
+    "pairwise_iou",
+    "pairwise_similarity",
+    "scale_boxes",
+    "squared_center_distance",
+    "wasserstein",
+]
