@@ -1,0 +1,329 @@
+"""Figures of a run, drawn with matplotlib's objects: no global state, no display needed."""
+
+import io
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from numpy.typing import NDArray
+
+from motedet.report.axes import FONT, add_legend, blank_axes, colours_for, say_nothing
+from motedet.report.files import write_bytes
+from motedet.report.history import History, Series
+from motedet.report.measures import defined, find, is_aitod
+from motedet.report.palette import BIN_COLOURS, LIGHT, Theme
+from motedet.report.sizes import BINS, FloatArray, bin_counts
+
+DPI: Final = 180
+BINS_PER_OCTAVE: Final = 4  # bars end where AI-TOD's bins do
+SMOOTH_ABOVE: Final = 60  # points in a curve from which on a smoothed line is drawn over it
+LOG_RATIO: Final = 12.0  # largest over smallest loss from which on the axis is logarithmic
+_AITOD_BARS: Final = (
+    ("APvt", "very tiny\n2-8 px", BIN_COLOURS[1]),
+    ("APt", "tiny\n8-16 px", BIN_COLOURS[2]),
+    ("APs", "small\n16-32 px", BIN_COLOURS[3]),
+    ("APm", "medium\n≥ 32 px", BIN_COLOURS[4]),
+)
+_COCO_BARS: Final = (
+    ("APs", "small\n< 32 px", BIN_COLOURS[2]),
+    ("APm", "medium\n32-96 px", BIN_COLOURS[3]),
+    ("APl", "large\n≥ 96 px", BIN_COLOURS[4]),
+)
+
+
+def size_histogram(sizes: Mapping[str, FloatArray], *, theme: Theme = LIGHT) -> Figure:
+    """Share of objects over size, on a logarithmic axis shaded by AI-TOD's bins.
+
+    Args:
+        sizes: split name to [N] square roots of box areas in pixels. The first is filled, the
+            others are outlined.
+        theme: colours.
+    """
+    figure, axes = blank_axes("Object sizes", theme)
+    clean = {name: s[np.isfinite(s) & (s > 0)] for name, s in sizes.items()}
+    clean = {name: s for name, s in clean.items() if s.size}
+    if not clean:
+        return say_nothing(figure, axes, "no objects", theme)
+    edges = _octave_edges(np.concatenate(list(clean.values())))  # [E + 1]
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(edges[0], edges[-1])
+    for number, (name, values) in enumerate(clean.items()):
+        share = np.histogram(values, edges)[0] / values.size  # [E]
+        label = f"{name}, {values.size:,} objects"
+        if number == 0:
+            axes.bar(
+                edges[:-1],
+                share,
+                width=np.diff(edges) * 0.94,
+                align="edge",
+                color=_bin_colours(edges),
+            )
+            axes.fill_between([], [], color=theme.muted, label=label)  # bars have many colours
+        else:
+            colour = theme.ink if number == 1 else theme.muted
+            axes.stairs(share, edges, color=colour, linewidth=1.4, label=label)
+    _shade_bins(axes, next(iter(clean.values())), theme=theme)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+    axes.set_xlabel("square root of the box area, px")
+    axes.set_ylabel("share of objects")
+    if len(clean) > 1:
+        add_legend(axes, theme, place="center left" if _leans_right(clean) else "center right")
+    return figure
+
+
+def _octave_edges(sizes: FloatArray) -> NDArray[np.float64]:
+    """[E + 1] edges of the bars: whole octaves that hold all sizes and at least 2 to 64 px."""
+    low = min(1.0, math.floor(math.log2(float(sizes.min()))))
+    high = max(6.0, math.floor(math.log2(float(sizes.max()))) + 1)
+    count = round((high - low) * BINS_PER_OCTAVE) + 1
+    edges: NDArray[np.float64] = np.logspace(low, high, count, base=2.0)
+    return edges
+
+
+def _bin_colours(edges: NDArray[np.float64]) -> list[str]:
+    """The bin colour of every bar."""
+    centres = np.sqrt(edges[:-1] * edges[1:])
+    starts = [b.low for b in BINS]
+    return [BIN_COLOURS[int(np.searchsorted(starts, c, side="right")) - 1] for c in centres]
+
+
+def _leans_right(sizes: Mapping[str, FloatArray]) -> bool:
+    """Whether the larger sizes fill the right of the figure."""
+    return float(np.median(next(iter(sizes.values())))) > 16
+
+
+def _shade_bins(axes: Axes, sizes: FloatArray, *, theme: Theme) -> None:
+    """Colour the background by bin and write each bin's name and share above the bars."""
+    left, right = axes.get_xlim()
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.24)
+    counts = bin_counts(sizes)
+    for size_bin, count, colour in zip(BINS, counts, BIN_COLOURS, strict=True):
+        low, high = max(size_bin.low, left), min(size_bin.high, right)
+        if low >= high:
+            continue
+        axes.axvspan(low, high, color=colour, alpha=0.09, linewidth=0, zorder=0)
+        centre = math.sqrt(low * high)
+        for height, text, ink in (
+            (0.975, size_bin.name, theme.ink),
+            (0.905, f"{count / sizes.size:.1%}", theme.muted),
+        ):
+            place = axes.get_xaxis_transform()
+            label = axes.text(centre, height, text, transform=place, color=ink, fontsize=8.5)
+            label.set(horizontalalignment="center", verticalalignment="top", fontfamily=FONT)
+
+
+def loss_curves(history: History, *, theme: Theme = LIGHT) -> Figure:
+    """Every loss over the steps, with a smoothed line over the noisy one.
+
+    Args:
+        history: what was logged; may be empty.
+        theme: colours.
+    """
+    figure, axes = blank_axes("Losses", theme)
+    losses = history.losses()
+    if not losses:
+        return say_nothing(figure, axes, "no losses logged", theme)
+    for (name, series), colour in zip(losses.items(), colours_for(theme, len(losses)), strict=True):
+        noisy = len(series.value) > SMOOTH_ABOVE
+        if noisy:
+            axes.plot(series.step, series.value, color=colour, linewidth=0.7, alpha=0.28)
+        values = smooth(series.value) if noisy else series.value
+        axes.plot(series.step, values, color=colour, linewidth=1.8, label=_words(name))
+    _loss_axis(axes, losses)
+    axes.set_xlabel("step")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    add_legend(axes, theme, place="upper right")
+    return figure
+
+
+def _loss_axis(axes: Axes, losses: Mapping[str, Series]) -> None:
+    """A logarithmic axis where the losses fall far, else one from zero."""
+    values = np.concatenate([s.value for s in losses.values()])
+    values = values[np.isfinite(values) & (values > 0)]
+    low, high = np.quantile(values, (0.01, 1.0)) if values.size else (1.0, 1.0)
+    if high / low > LOG_RATIO:
+        axes.set_yscale("log")
+        axes.set_ylim(low / 1.4, high * 1.3)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    else:
+        axes.set_ylim(bottom=0)
+
+
+def smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Running mean over a thirtieth of the curve, shorter at its ends; NaN values are left out.
+
+    Args:
+        values: [N].
+
+    Returns:
+        [N].
+    """
+    half = max(2, len(values) // 60)
+    known = np.isfinite(values)
+    kernel = np.ones(2 * half + 1)
+    total = np.convolve(np.where(known, values, 0.0), kernel)[half:-half]  # [N]
+    count = np.convolve(known.astype(np.float64), kernel)[half:-half]  # [N]
+    mean: NDArray[np.float64] = np.where(count > 0, total / count.clip(min=1), np.nan)
+    return mean
+
+
+def learning_rate_curve(history: History, *, theme: Theme = LIGHT) -> Figure:
+    """The learning rate over the steps.
+
+    Args:
+        history: what was logged; may be empty.
+        theme: colours.
+    """
+    figure, axes = blank_axes("Learning rate", theme)
+    rates = history.learning_rates()
+    if not rates:
+        return say_nothing(figure, axes, "no learning rate logged", theme)
+    for (name, series), colour in zip(rates.items(), colours_for(theme, len(rates)), strict=True):
+        axes.plot(series.step, series.value, color=colour, linewidth=1.8, label=name)
+    axes.set_ylim(bottom=0)
+    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
+    axes.yaxis.get_offset_text().set(color=theme.muted, fontsize=8.5)
+    axes.set_xlabel("step")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    if len(rates) > 1:
+        add_legend(axes, theme, place="upper right")
+    return figure
+
+
+def ap_over_epochs(history: History, *, theme: Theme = LIGHT) -> Figure:
+    """Average precision on the validation split after each epoch.
+
+    Args:
+        history: what was logged; may be empty.
+        theme: colours.
+    """
+    figure, axes = blank_axes("Average precision while training", theme)
+    curves = _known_curves(history.scores())
+    if not curves:
+        return say_nothing(figure, axes, "no validation yet", theme)
+    for (name, curve), colour in zip(curves.items(), colours_for(theme, len(curves)), strict=True):
+        when = curve.epoch if np.isfinite(curve.epoch).all() else curve.step
+        width = 2.2 if name == "AP" else 1.4
+        label = f"{name}  {curve.value[-1]:.3f}"
+        axes.plot(when, curve.value, color=colour, label=label, zorder=3, linewidth=width)
+        axes.plot(when[-1:], curve.value[-1:], "o", color=colour, markersize=4.5, zorder=4)
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    add_legend(axes, theme, place="upper left")
+    return figure
+
+
+def _known_curves(scores: Mapping[str, Series]) -> dict[str, Series]:
+    """The AP curves worth drawing, without undefined points."""
+    wanted = ("AP", "AP50", "APvt", "APt", "APs", "APm")
+    if not is_aitod(scores):
+        wanted = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+    spelt = {name.replace("_", ""): series for name, series in scores.items()}
+    curves = {}
+    for name in wanted:
+        if name in spelt:
+            series = spelt[name]
+            known = np.isfinite(series.value) & (series.value >= 0)
+            if known.any():
+                curves[name] = Series(series.step[known], series.epoch[known], series.value[known])
+    return curves
+
+
+def ap_by_size(values: Mapping[str, float], *, theme: Theme = LIGHT) -> Figure:
+    """Average precision in every size bin, beside the one over all sizes.
+
+    Args:
+        values: score name to value in 0-1; undefined bins are said so.
+        theme: colours.
+    """
+    figure, axes = blank_axes("Average precision by size", theme)
+    bars = _size_bars(values, theme)
+    if not any(defined(value) for _, value, _ in bars):
+        return say_nothing(figure, axes, "no scores", theme)
+    for place, (_, value, colour) in enumerate(bars):
+        known = defined(value)
+        axes.bar(place, value if known else 0.0, width=0.62, color=colour)
+        text = f"{value:.3f}" if known else "no objects"
+        axes.text(
+            place,
+            (value if known else 0.0) + 0.015,
+            text,
+            ha="center",
+            color=theme.ink if known else theme.muted,
+            fontsize=9 if known else 8,
+            fontfamily=FONT,
+        )
+    axes.set_xticks(range(len(bars)), [name for name, _, _ in bars])
+    axes.tick_params(axis="x", length=0)
+    axes.set_ylim(0, min(1.08, max([v for _, v, _ in bars if defined(v)] + [0.25]) * 1.25))
+    return figure
+
+
+def _size_bars(values: Mapping[str, float], theme: Theme) -> list[tuple[str, float, str]]:
+    """(label, value, colour) of each bar."""
+    bins = _AITOD_BARS if is_aitod(values) else _COCO_BARS
+    bars = [(label, find(values, name), colour) for name, label, colour in bins]
+    return [("all sizes", find(values, "AP"), theme.muted), *bars]
+
+
+def figure_png(figure: Figure, *, dpi: int = DPI) -> bytes:
+    """A figure as the bytes of a PNG file.
+
+    Args:
+        figure: what the functions here return.
+        dpi: pixels per inch.
+    """
+    stream = io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(stream, format="png", dpi=dpi, metadata={"Software": "motedet"})
+    return stream.getvalue()
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG, whole or not at all.
+
+    Args:
+        figure: what the functions here return.
+        path: file to write; its folder is made.
+    """
+    return write_bytes(path, figure_png(figure))
+
+
+def write_figures(
+    folder: Path,
+    history: History,
+    *,
+    sizes: Mapping[str, FloatArray],
+    values: Mapping[str, float],
+) -> tuple[Path, ...]:
+    """Write the figures of a run: sizes, losses, learning rate, AP over epochs, AP by size.
+
+    Args:
+        folder: made if it is missing.
+        history: what was logged.
+        sizes: split name to object sizes in pixels.
+        values: final scores in 0-1.
+    """
+    figures = {
+        "sizes": size_histogram(sizes),
+        "losses": loss_curves(history),
+        "learning_rate": learning_rate_curve(history),
+        "ap_over_epochs": ap_over_epochs(history),
+        "ap_by_size": ap_by_size(values),
+    }
+    return tuple(save_figure(figure, folder / f"{name}.png") for name, figure in figures.items())
+
+
+def _words(name: str) -> str:
+    """A loss's name for a legend: `loss_cls` is "cls", the total is "loss"."""
+    return name.removeprefix("loss_") or name

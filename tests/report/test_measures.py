@@ -1,0 +1,36 @@
+import math
+
+import pytest
+
+from motedet.report.measures import defined, find, measure, measures, show
+
+
+@pytest.mark.parametrize("name", ["APvt", "AP_vt", "ap-vt", "AP vt"])
+def test_spellings_mean_the_same(name: str) -> None:
+    assert measure(name, aitod=True).meaning == "average precision, very tiny, 2 to 8 px"
+
+
+def test_known_names() -> None:
+    assert measure("AP", aitod=True).meaning == "average precision, IoU 0.50 to 0.95"
+    assert measure("AP50", aitod=False).meaning == "average precision, IoU 0.50"
+    assert measure("AR@1", aitod=True).meaning == "average recall, at most 1 detection"
+    assert measure("AR@1500", aitod=True).meaning == "average recall, at most 1,500 detections"
+    assert measure("oLRP_FN", aitod=True).lower_is_better
+
+
+def test_an_unknown_name_is_kept_without_meaning() -> None:
+    assert measure("speed", aitod=True).group == "other"
+    assert measure("APx", aitod=True).meaning == ""
+
+
+def test_groups_come_in_order() -> None:
+    names = [m.name for m in measures(["speed", "oLRP", "AR@1", "APvt", "AP"])]
+    assert names == ["AP", "APvt", "AR@1", "oLRP", "speed"]
+
+
+def test_undefined_values() -> None:
+    assert show(-1.0) == show(math.nan) == "-"
+    assert show(0.0) == "0.000"
+    assert not defined(math.inf)
+    assert math.isnan(find({"AP_vt": -1.0}, "APvt"))
+    assert find({"AP_vt": 0.5}, "APvt") == 0.5
