@@ -1,0 +1,35 @@
+"""Images and boxes: reading, checking, transforming, batching, and making them up."""
+
+from motedet.data.annotations import prepare_catalog
+from motedet.data.dataset import DetectionDataset, decoded_bytes
+from motedet.data.datasets import AITOD, AnyDataset, COCODataset, Folder
+from motedet.data.formats import coco_dict, read_annotations
+from motedet.data.images import IMAGE_SUFFIXES, read_image, read_image_size
+from motedet.data.records import Catalog, ImageRecord, Problem, count_kinds, refuse_fatal
+from motedet.data.sample import Batch, Sample, collate
+from motedet.data.transforms import AnyTransform, Compose
+
+__all__ = [
+    "AITOD",
+    "IMAGE_SUFFIXES",
+    "AnyDataset",
+    "AnyTransform",
+    "Batch",
+    "COCODataset",
+    "Catalog",
+    "Compose",
+    "DetectionDataset",
+    "Folder",
+    "ImageRecord",
+    "Problem",
+    "Sample",
+    "coco_dict",
+    "collate",
+    "count_kinds",
+    "decoded_bytes",
+    "prepare_catalog",
+    "read_annotations",
+    "read_image",
+    "read_image_size",
+    "refuse_fatal",
+]

@@ -1,0 +1,31 @@
+from pathlib import Path
+
+import pytest
+
+from fake_data import coco_content, write_image, write_json
+from motedet.data.datasets import COCO_CLASSES, COCODataset
+from motedet.errors import DataError
+
+
+def test_reads_both_splits(tmp_path: Path) -> None:
+    content = coco_content(["a.jpg"])
+    content["categories"] = [{"id": 7 + i, "name": name} for i, name in enumerate(COCO_CLASSES)]
+    for split in ("train", "val"):
+        write_image(tmp_path / f"{split}2017" / "a.jpg")
+        write_json(tmp_path / f"annotations/instances_{split}2017.json", content)
+    for split in ("train", "val"):
+        catalog = COCODataset().catalog(tmp_path, "train" if split == "train" else "val")
+        assert catalog.classes == COCO_CLASSES
+        assert catalog.records[0].path.parent.name == f"{split}2017"
+
+
+def test_eighty_classes_without_repetition() -> None:
+    assert len(set(COCO_CLASSES)) == len(COCO_CLASSES) == 80
+    assert (COCO_CLASSES[0], COCO_CLASSES[-1]) == ("person", "toothbrush")
+
+
+def test_wrong_root(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"expected the file annotations/instances_val2017.json"):
+        COCODataset().catalog(tmp_path, "val")
+    with pytest.raises(DataError, match=r"expected the file annotations/instances_val2017.json"):
+        COCODataset().catalog(tmp_path / "nowhere", "val")
