@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
@@ -74,17 +75,19 @@ class _Focal(torch.autograd.Function):
         ctx: FunctionCtx, logits: Tensor, labels: Tensor, share: tuple[float, float], gamma: float
     ) -> Tensor:
         """[N, K] loss; the weights in `share` are those of positives and of negatives."""
-        classes = torch.arange(logits.shape[1], device=labels.device)  # [K]
-        positive = labels[:, None] == classes  # [N, K]
-        z = torch.where(positive, -logits, logits)
-        wrong = z.sigmoid()  # the probability of the wrong answer
-        entropy = _softplus(z)
-        of_positive, of_negative = (logits.new_full((), part) for part in share)
-        scale = wrong**gamma * torch.where(positive, of_positive, of_negative)
+        row = ((labels >= 0) & (labels < logits.shape[1])).nonzero().flatten()  # [M], few
+        at = (row, labels[row])
+        z = logits.neg()
+        z[at] = -z[at]
+        entropy = F.logsigmoid(z).neg_()  # softplus(-z) [N, K]
+        wrong = z.neg_().sigmoid_()  # the probability of the wrong answer
+        scale = (wrong.square() if gamma == 2 else wrong**gamma).mul_(share[1])
+        scale[at] = wrong[at] ** gamma * share[0]
         if ctx.needs_input_grad[0]:  # type: ignore[attr-defined]
-            slope = (gamma * (1 - wrong) * entropy + wrong) * scale
-            ctx.save_for_backward(torch.where(positive, -slope, slope))
-        return scale * entropy
+            slope = (1 - wrong).mul_(gamma).mul_(entropy).add_(wrong).mul_(scale)
+            slope[at] = -slope[at]
+            ctx.save_for_backward(slope)
+        return entropy.mul_(scale)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -92,11 +95,3 @@ class _Focal(torch.autograd.Function):
         """[N, K] gradient of the logits."""
         (slope,) = ctx.saved_tensors  # type: ignore[attr-defined]
         return grad * slope, None, None, None
-
-
-def _softplus(z: Tensor) -> Tensor:
-    """ln(1 + exp(z)) to the last digit, without log1p, which PyTorch runs slowly on a CPU."""
-    small = torch.exp(-z.abs())
-    rounded = 1 + small
-    lost = (small - (rounded - 1)) / rounded  # what rounding 1 + small took from the logarithm
-    return z.clamp(min=0) + torch.log(rounded) + lost

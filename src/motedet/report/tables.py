@@ -58,7 +58,6 @@ class RecipeRow:
         assigner: the assignment rule.
         dataset: what it trains on.
         published_ap: AP in 0-1 as published; None if nothing was.
-        source: where it was published.
     """
 
     name: str
@@ -66,7 +65,6 @@ class RecipeRow:
     assigner: str
     dataset: str
     published_ap: float | None = None
-    source: str = ""
 
 
 def scores_table(
@@ -217,14 +215,13 @@ def recipes_table(rows: Iterable[RecipeRow], *, title: str = "Recipes") -> Table
         title: printed above.
     """
     table = _table(title)
-    table.add_column("recipe", style="bold", overflow="fold")
+    table.add_column("recipe", style="bold", no_wrap=True)
+    table.add_column("AP", justify="right", no_wrap=True)
     for heading in ("detector", "assigner", "dataset"):
-        table.add_column(heading)
-    table.add_column("published AP", justify="right")
-    table.add_column("source", style="dim")
+        table.add_column(heading, overflow="fold")
     for row in rows:
         score = "-" if row.published_ap is None else show(row.published_ap)
-        cells = (row.name, row.detector, row.assigner, row.dataset, score, row.source)
+        cells = (row.name, score, row.detector, row.assigner, row.dataset)
         table.add_row(*(escape(cell) for cell in cells))
     return table
 

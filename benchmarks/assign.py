@@ -1,0 +1,194 @@
+"""Time and memory of the assigners against their published dense forms, on one CPU thread.
+
+Dense means what the published code computes: objects x priors tables and a loop over the objects
+(`tests/dense_assigners.py`). Objects are AI-TOD-like, images 800 x 800. Seconds are CPU seconds.
+
+    python benchmarks/assign.py [--objects N ...] [--json FILE] [--no-dense]
+"""
+
+import argparse
+import ctypes
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from motedet.assign import ATSS, AnyAssigner, FCOSAssigner, Hierarchical, MaxIoU
+from motedet.priors import Anchors, AnyPriors, Points, PriorGrid, ReceptiveFields
+from motedet.structures import PackedTargets, Targets
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from dense_assigners import dense_assign
+
+Record = dict[str, str | int | float | bool | None]
+
+IMAGE_SIDE = 800
+RUNS = 9
+
+
+@dataclass(frozen=True)
+class Case:
+    """An assigner with the priors of its published setting."""
+
+    name: str
+    assigner: AnyAssigner
+    priors: AnyPriors
+
+    def grid(self, side: int) -> PriorGrid:
+        """Priors of a square image of `side` pixels."""
+        return self.priors([(-(-side // s), -(-side // s)) for s in self.priors.strides])
+
+
+CASES = (
+    Case("hierarchical", Hierarchical(similarity="kl", topk=(3, 1), ratio=0.9), ReceptiveFields()),
+    Case("max_iou", MaxIoU(), Anchors()),
+    Case("atss", ATSS(), Anchors(octave_base_scale=8.0, scales_per_octave=1, ratios=(1.0,))),
+    Case("fcos", FCOSAssigner(), Points()),
+)
+
+
+def objects(count: int, side: int) -> PackedTargets:
+    """One image with objects of AI-TOD's sizes: side ~ N(12.8, 5.9), at least 2 px."""
+    generator = torch.Generator().manual_seed(count)
+    length = (12.8 + 5.9 * torch.randn(count, generator=generator)).clamp(min=2)
+    aspect = (0.3 * torch.randn(count, generator=generator)).exp().sqrt()
+    sides = torch.stack((length * aspect, length / aspect), dim=1)
+    center = torch.rand(count, 2, generator=generator) * side
+    boxes = torch.cat((center - sides / 2, center + sides / 2), dim=1).clamp(0, side)
+    labels = torch.zeros(count, dtype=torch.int64)
+    return PackedTargets.pack([Targets.of(boxes, labels, (side, side))])
+
+
+def seconds(call: Callable[[], object], runs: int) -> float:
+    """Median CPU time of the one thread: other load on the machine does not count."""
+    times = []
+    for _ in range(runs):
+        start = time.process_time()
+        call()
+        times.append(time.process_time() - start)
+    return statistics.median(times)
+
+
+def extra_megabytes(call: Callable[[], object]) -> float | None:
+    """Peak of the process's resident memory above what it has before; Linux only."""
+    reset, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+    if not reset.exists():
+        return None
+    ctypes.CDLL(None).malloc_trim(0)  # freed memory that is kept would hide the peak
+    reset.write_text("5")
+    before = _kilobytes(status.read_text(), "VmRSS")
+    result = call()
+    peak = _kilobytes(status.read_text(), "VmHWM")
+    del result
+    return max(0, peak - before) / 1024
+
+
+def _kilobytes(status: str, name: str) -> int:
+    line = next(line for line in status.splitlines() if line.startswith(name))
+    return int(line.split()[1])
+
+
+def measure(case: Case, count: int, *, dense: bool) -> Record:
+    grid, targets = case.grid(IMAGE_SIDE), objects(count, IMAGE_SIDE)
+    assignment = case.assigner(grid, targets)
+    took = seconds(lambda: case.assigner(grid, targets), RUNS)
+    extra = extra_megabytes(lambda: case.assigner(grid, targets))
+    record: Record = {"name": case.name, "objects": count, "seconds": took}
+    record |= {"dense_seconds": None, "ratio": None, "extra_mb": extra, "equal": None}
+    if dense:
+        start = time.process_time()
+        expected = dense_assign(case.assigner, grid, targets)
+        dense_took = time.process_time() - start
+        record |= {"dense_seconds": dense_took, "ratio": dense_took / took}
+        record["equal"] = torch.equal(assignment.gt_index, expected)
+    return record
+
+
+def measure_side(case: Case, count: int, side: int) -> Record:
+    """Time at a fixed number of objects in images of other sizes."""
+    grid, targets = case.grid(side), objects(count, side)
+    case.assigner(grid, targets)
+    took = seconds(lambda: case.assigner(grid, targets), RUNS)
+    return {
+        "name": f"{case.name}_by_image_side",
+        "objects": count,
+        "image_side": side,
+        "priors": grid.num_priors,
+        "seconds": took,
+    }
+
+
+def machine() -> str:
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [v for v in info.read_text().splitlines() if v.startswith("model name")]
+        model = names[0].split(":", 1)[1].strip() if names else model
+    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    return (
+        f"{model}, {os.cpu_count()} cores{load}, {torch.get_num_threads()} thread, "
+        f"Python {platform.python_version()}, torch {torch.__version__}"
+    )
+
+
+def show(record: Record) -> None:
+    def number(key: str, digits: int, scale: float = 1.0) -> str:
+        value = record.get(key)
+        return "-" if value is None else f"{float(value) * scale:.{digits}f}"
+
+    print(
+        f"{record['name']:<14}{record['objects']:>8}{number('seconds', 2, 1e3):>10}"
+        f"{number('dense_seconds', 3):>10}{number('ratio', 0):>8}{number('extra_mb', 1):>10}"
+        f"{record['equal']!s:>7}",
+        flush=True,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--objects", type=int, nargs="+", default=[100, 500, 1500, 3000])
+    parser.add_argument("--json", type=Path, help="write the records to this file")
+    parser.add_argument("--no-dense", action="store_true", help="do not run the dense forms")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    description = machine()
+    print(description)
+    heads = (
+        ("objects", 8),
+        ("ms", 10),
+        ("dense s", 10),
+        ("ratio", 8),
+        ("extra MB", 10),
+        ("equal", 7),
+    )
+    print(f"{'name':<14}" + "".join(head.rjust(width) for head, width in heads))
+    records = []
+    for case in CASES:
+        for count in options.objects:
+            records.append(measure(case, count, dense=not options.no_dense))
+            show(records[-1])
+    count = options.objects[len(options.objects) // 2]
+    sides = [400, 800, 1600, 3200]
+    print(f"\nms with {count} objects, by side of the image in pixels")
+    print(f"{'name':<14}" + "".join(f"{side:>10}" for side in sides))
+    for case in CASES:
+        row = [measure_side(case, count, side) for side in sides]
+        print(f"{case.name:<14}" + "".join(f"{float(r['seconds'] or 0) * 1e3:>10.2f}" for r in row))
+        records += row
+    if options.json:
+        for record in records:
+            record["machine"] = description
+        options.json.write_text(json.dumps(records, indent=1) + "\n")
+    wrong = [r for r in records if r.get("equal") is False]
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

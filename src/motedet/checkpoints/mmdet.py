@@ -1,0 +1,97 @@
+"""Published checkpoints of mmdetection and its forks, read without running their code."""
+
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from motedet.errors import CheckpointError
+
+# What training leaves beside the weights; none of it is part of the detector.
+DROPPED: Final = ("data_preprocessor.", "ema_")
+
+MAGIC: Final = (b"PK\x03\x04", b"\x80\x02")  # torch.save today, and before 1.6
+
+RENAMES: Final = (  # in this order
+    (re.compile(r"^module\."), ""),  # data-parallel training
+    # FCOS before 2.5
+    (re.compile(r"^(bbox_head|rpn_head)\.fcos_(cls|reg|centerness)\."), r"\1.conv_\2."),
+    # up to 0.5.3: plain convolutions
+    (
+        re.compile(r"^(bbox_head\.(?:cls|reg)_convs\.\d+|neck\.\w+_convs\.\d+)\.(weight|bias)$"),
+        r"\1.conv.\2",
+    ),
+)
+
+
+def read_mmdet(path: Path | str) -> dict[str, Tensor]:
+    """The weights of a `.pth` file under the names that our detectors have.
+
+    Only tensors are read (`weights_only=True`). Optimiser states, averaged copies and other
+    leftovers of training are dropped, names of older versions are brought up to date.
+
+    Args:
+        path: a file with a `state_dict`, or a bare state dict.
+
+    Raises:
+        CheckpointError: if the file is missing, holds more than tensors, or is something else.
+    """
+    path = Path(path)
+    content = _load(path)
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping) or not state:
+        raise CheckpointError(f"{path} holds no state dict, but a {type(content).__name__}.")
+    tensors = {str(k): v for k, v in state.items() if not str(k).startswith(DROPPED)}
+    foreign = [name for name, value in tensors.items() if not isinstance(value, Tensor)]
+    if foreign:
+        raise CheckpointError(
+            f"{path} holds no state dict: its entry {foreign[0]!r} is a "
+            f"{type(tensors[foreign[0]]).__name__}, not a tensor."
+        )
+    return rename_mmdet(tensors)
+
+
+def rename_mmdet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors under current names.
+
+    Args:
+        state: tensors by name, as any mmdetection version wrote them.
+    """
+    renamed: dict[str, Tensor] = {}
+    for name, value in state.items():
+        for pattern, replacement in RENAMES:
+            name = pattern.sub(replacement, name)  # noqa: PLW2901 - one rename after another
+        renamed[name] = value
+    heads = {name.split(".")[0] for name in renamed}
+    if "rpn_head" in heads and not heads & {"bbox_head", "roi_head"}:
+        # A dense detector that was trained as the first stage of a two-stage one.
+        renamed = {re.sub(r"^rpn_head\.", "bbox_head.", n): v for n, v in renamed.items()}
+    return renamed
+
+
+def _load(path: Path) -> object:
+    """The unpickled content, made of tensors and plain containers only."""
+    if not path.is_file():
+        raise CheckpointError(f"There is no checkpoint file {path}.")
+    with path.open("rb") as file:
+        if not file.read(4).startswith(MAGIC):
+            raise CheckpointError(f"{path} is not a PyTorch checkpoint.")
+    try:
+        content: object = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        name = f" ({found[1]})" if found else ""
+        raise CheckpointError(
+            f"{path} holds more than tensors{name}, or is damaged; reading it could run foreign "
+            "code. Where it was trained, save only its `state_dict` and import that file."
+        ) from error
+    except (RuntimeError, EOFError, zipfile.BadZipFile) as error:
+        raise CheckpointError(
+            f"{path} is not a PyTorch checkpoint ({str(error).splitlines()[0]})."
+        ) from error
+    return content

@@ -1,0 +1,154 @@
+"""What dense detectors share: their raw outputs, their three verbs, and sums over processes."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from motedet.errors import RecipeError
+from motedet.priors import AnyPriors, ReceptiveFields, network_receptive_fields
+from motedet.structures import BACKGROUND, Assignment, Detections, PackedTargets, Size, Targets
+
+EPS: Final = 1e-6  # px; an object without width would give 0 / 0
+
+
+class HeadOutputs(NamedTuple):
+    """Raw predictions at P priors of B images, level after level, row after row.
+
+    Attributes:
+        logits: [B, P, K], before the sigmoid.
+        boxes: [B, P, 4], deltas or distances in the head's own unit.
+        ctrness: [B, P] logits of the centre-ness, or None if the head has none.
+        level_sizes: (h, w) of each level.
+    """
+
+    logits: Tensor
+    boxes: Tensor
+    ctrness: Tensor | None
+    level_sizes: tuple[Size, ...]
+
+
+class Detector(nn.Module, ABC):
+    """Three verbs and no mode switch: forward, loss, predict."""
+
+    def __init__(
+        self, backbone: nn.Module, neck: nn.Module, bbox_head: nn.Module, *, num_classes: int
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.neck = neck
+        self.bbox_head = bbox_head
+        self.num_classes = num_classes
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> HeadOutputs:
+        """Raw tensors only; this is what is exported.
+
+        Args:
+            images: [B, 3, H, W], normalised.
+        """
+
+    @abstractmethod
+    def loss(self, images: Tensor, targets: Sequence[Targets]) -> dict[str, Tensor]:
+        """Named scalars; their sum is what trains.
+
+        Args:
+            images: [B, 3, H, W], normalised.
+            targets: one record per image, in pixels of `images`.
+        """
+
+    @abstractmethod
+    def predict(
+        self, images: Tensor, image_sizes: Sequence[Size] | None = None
+    ) -> list[Detections]:
+        """What is seen in each image, best first, in pixels of `images`.
+
+        Call `eval()` first, unless batch-norm is frozen or absent.
+
+        Args:
+            images: [B, 3, H, W], normalised.
+            image_sizes: (height, width) of each image without its padding; boxes are clipped to it.
+        """
+
+    @abstractmethod
+    def losses(self, outputs: HeadOutputs, targets: Sequence[Targets]) -> dict[str, Tensor]:
+        """The losses of given raw outputs."""
+
+    @abstractmethod
+    def detections(self, outputs: HeadOutputs, image_sizes: Sequence[Size]) -> list[Detections]:
+        """The detections of given raw outputs, clipped to `image_sizes`."""
+
+
+def prior_labels(match: Assignment, targets: PackedTargets) -> Tensor:
+    """[B, P] int64: the class that each prior should predict, BACKGROUND where it is none."""
+    labels = F.pad(targets.labels, (0, 1), value=BACKGROUND)  # [G + 1]
+    return labels[match.gt_index.clamp(min=-1)]  # -1 is the last one
+
+
+def positives_or_one(match: Assignment) -> Tensor:
+    """Scalar: the positives of each image, at least one, summed over the batch."""
+    return match.positive.sum(dim=1).clamp(min=1).sum()
+
+
+def centerness(ltrb: Tensor, *, floor: float = 0.0) -> Tensor:
+    """How central a point lies in its object (Tian et al. 2019, eq. 3).
+
+    Args:
+        ltrb: [N, 4] distances to the sides, in any unit.
+        floor: the smaller distance of each axis counts as at least this.
+
+    Returns:
+        [N] in [0, 1], unless an object is smaller than `floor`.
+    """
+    left, top, right, bottom = ltrb.unbind(-1)
+    across = left.minimum(right).clamp(min=floor) / left.maximum(right).clamp(min=EPS)
+    down = top.minimum(bottom).clamp(min=floor) / top.maximum(bottom).clamp(min=EPS)
+    return (across * down).sqrt()
+
+
+def global_mean(value: Tensor, *, minimum: float) -> Tensor:
+    """A normaliser that makes several processes train as one with all their images would.
+
+    Data-parallel training averages gradients over W processes. With every process dividing its sum
+    by `max(total, minimum) / W`, that average is the sum over all images / max(total, minimum).
+
+    Args:
+        value: scalar, this process's part of the total.
+        minimum: lower limit of the total.
+
+    Returns:
+        Scalar float; in a single process simply `max(value, minimum)`.
+    """
+    total = value.detach().to(torch.promote_types(value.dtype, torch.float32))
+    world = 1
+    if dist.is_available() and dist.is_initialized():
+        world = dist.get_world_size()
+        total = total.clone()
+        dist.all_reduce(total)
+    return total.clamp(min=minimum) / world
+
+
+def fitted_priors(priors: AnyPriors, backbone: nn.Module, strides: Sequence[int]) -> AnyPriors:
+    """The priors of a network: on its levels, and with its receptive fields where they ask for it.
+
+    Args:
+        priors: as the recipe has them.
+        backbone: whose kernels and strides `source="network"` follows.
+        strides: of the pyramid, in pixels.
+
+    Raises:
+        RecipeError: if the pyramid and the priors have different levels.
+    """
+    if tuple(strides) != priors.strides:
+        raise RecipeError(
+            f"The neck's strides {tuple(strides)} must be those of the priors {priors.strides}; "
+            "change neck.num_outs, backbone.out_stages or priors.strides."
+        )
+    if isinstance(priors, ReceptiveFields) and priors.source == "network" and priors.trf is None:
+        return replace(priors, trf=network_receptive_fields(backbone, strides))
+    return priors

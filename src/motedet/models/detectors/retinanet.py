@@ -1,0 +1,127 @@
+"""RetinaNet (Lin et al. 2017, arXiv:1708.02002)."""
+
+# ruff: noqa: RUF009 - the defaults are frozen dataclasses
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from motedet.assign import AnyAssigner, MaxIoU
+from motedet.geometry.coders import DeltaCoder
+from motedet.losses import AnyBoxLoss, AnyDeltaLoss, FocalLoss, L1Loss, SmoothL1Loss
+from motedet.models.backbones import BackboneSpec
+from motedet.models.dense import (
+    Detector,
+    HeadOutputs,
+    fitted_priors,
+    global_mean,
+    positives_or_one,
+    prior_labels,
+)
+from motedet.models.fpn import FPNSpec
+from motedet.models.heads.retina import RetinaHeadSpec
+from motedet.models.postprocess import Postprocess
+from motedet.priors import Anchors, AnyPriors
+from motedet.structures import Detections, PackedTargets, Size, Targets
+
+
+class RetinaNet(Detector):
+    """Focal loss on every anchor that is not ignored, box loss on the positive ones."""
+
+    def __init__(self, spec: "RetinaNetSpec", num_classes: int) -> None:
+        backbone = spec.backbone.build()
+        neck = spec.neck.build(backbone.channels, backbone.strides)
+        spec = replace(spec, priors=fitted_priors(spec.priors, backbone, neck.strides))
+        head = spec.head.build(
+            spec.neck.out_channels, num_classes=num_classes, per_cell=spec.priors.per_cell
+        )
+        super().__init__(backbone, neck, head, num_classes=num_classes)
+        self.spec = spec
+
+    def forward(self, images: Tensor) -> HeadOutputs:
+        """Raw tensors only: images [B, 3, H, W] to P predictions each."""
+        outputs: HeadOutputs = self.bbox_head(self.neck(self.backbone(images)))
+        return outputs
+
+    def loss(self, images: Tensor, targets: Sequence[Targets]) -> dict[str, Tensor]:
+        """Named scalars for images [B, 3, H, W] and B records; their sum is what trains."""
+        return self.losses(self(images), targets)
+
+    @torch.no_grad()
+    def predict(
+        self, images: Tensor, image_sizes: Sequence[Size] | None = None
+    ) -> list[Detections]:
+        """Detections in images [B, 3, H, W], clipped to `image_sizes`, best first."""
+        height, width = images.shape[-2:]
+        return self.detections(self(images), image_sizes or [(height, width)] * len(images))
+
+    def losses(self, outputs: HeadOutputs, targets: Sequence[Targets]) -> dict[str, Tensor]:
+        """The losses of given raw outputs: `loss_cls`, `loss_box`.
+
+        Both are divided by the positives of each image, at least one, summed over the batch.
+
+        Args:
+            outputs: P predictions for B images.
+            targets: B records.
+        """
+        spec = self.spec
+        grid = spec.priors(outputs.level_sizes)
+        packed = PackedTargets.pack(targets, limit_to_padding=True)
+        match = spec.assigner(grid, packed)
+        image, prior = match.positive.nonzero().unbind(1)  # [N]
+        gt_boxes = packed.boxes[match.gt_index[image, prior]]  # [N, 4]
+        priors, deltas = grid.boxes_at(prior), outputs.boxes[image, prior]  # [N, 4]
+
+        per_prior = spec.cls_loss(
+            outputs.logits.flatten(0, 1), prior_labels(match, packed).flatten()
+        )
+        if isinstance(spec.box_loss, L1Loss | SmoothL1Loss):
+            per_box = spec.box_loss(deltas, spec.coder.encode(priors, gt_boxes))  # [N, 4]
+        else:
+            per_box = spec.box_loss(spec.coder.decode(priors, deltas), gt_boxes)  # [N]
+        divisor = global_mean(positives_or_one(match), minimum=1)
+        return {
+            "loss_cls": (per_prior.sum(-1) * ~match.ignored.flatten()).sum() / divisor,
+            "loss_box": per_box.sum() / divisor,
+        }
+
+    def detections(self, outputs: HeadOutputs, image_sizes: Sequence[Size]) -> list[Detections]:
+        """The detections of given raw outputs, clipped to `image_sizes`."""
+        spec = self.spec
+        grid = spec.priors(outputs.level_sizes)
+        found = spec.postprocess.candidates(outputs, grid.level_starts)
+        deltas = outputs.boxes[found.image, found.prior]  # [E, 4]
+        boxes = spec.coder.decode(grid.boxes_at(found.prior), deltas)
+        return spec.postprocess.detections(found, boxes, image_sizes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetinaNetSpec:
+    """RetinaNet as published for COCO; RFLA changes priors, assigner and box loss.
+
+    Attributes:
+        box_loss: L1 and smooth L1 compare deltas, the IoU family compares decoded boxes.
+    """
+
+    kind: Literal["retinanet"] = "retinanet"
+    backbone: BackboneSpec = BackboneSpec(out_stages=(2, 3, 4), frozen_stages=1, freeze_bn=True)
+    neck: FPNSpec = FPNSpec(extra="on_input")
+    head: RetinaHeadSpec = RetinaHeadSpec()
+    priors: AnyPriors = Anchors()
+    assigner: AnyAssigner = MaxIoU()
+    coder: DeltaCoder = DeltaCoder()
+    cls_loss: FocalLoss = FocalLoss()
+    box_loss: Annotated[AnyDeltaLoss | AnyBoxLoss, Field(discriminator="kind")] = L1Loss()
+    postprocess: Postprocess = Postprocess()
+
+    def build(self, num_classes: int) -> RetinaNet:
+        """The detector with random weights (or the backbone's pretrained ones).
+
+        Raises:
+            RecipeError: if the parts do not fit together.
+        """
+        return RetinaNet(self, num_classes)
