@@ -1,0 +1,41 @@
+"""`motedet evaluate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def evaluate(
+    weights: Annotated[Path, typer.Argument(help="A .safetensors file of ours.")],
+    data: Annotated[Path, typer.Option(help="Folder of the data set.")],
+    *,
+    protocol: Annotated[
+        str | None, typer.Option(help="aitod or coco; by default the recipe's.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="val or train.")] = "val",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores here.")] = None,
+    detections: Annotated[
+        Path | None, typer.Option(help="Write the detections (COCO results) here.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per forward pass.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes that load images.")] = 0,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 takes all cores.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+) -> None:
+    """Score weights on a data set."""
+    from motedet import engine
+    from motedet.cli.score import named_protocol, refuse_existing, show_scores
+    from motedet.cli.terminal import quiet_libraries, set_threads
+    from motedet.engine.run_folder import write_json
+
+    quiet_libraries()
+    set_threads(threads)
+    chosen = named_protocol(protocol) if protocol else None
+    refuse_existing([json_file, detections], force=force)
+    scores, results = engine.evaluate(
+        weights, data, protocol=chosen, split=split, batch_size=batch_size, workers=workers
+    )
+    show_scores(scores, title=f"{weights} on {data} ({split})", json_file=json_file)
+    if detections is not None:
+        write_json(detections, results)

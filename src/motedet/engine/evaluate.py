@@ -1,0 +1,105 @@
+"""From a detector and a catalog to scores."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from motedet.data import Batch, Catalog, DetectionDataset, coco_dict
+from motedet.engine.class_order import order_classes
+from motedet.engine.loaders import ordered_loader
+from motedet.engine.weights import LoadedDetector, load
+from motedet.geometry import scale_boxes
+from motedet.metrics import AnyProtocol, Scores, coco_results
+from motedet.structures import Detections, Size
+
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """The ground truth of some images, and the protocol by which detections on them are scored.
+
+    Attributes:
+        ground_truth: COCO dictionary.
+        category_ids: id of each class, in label order.
+        protocol: how to score.
+    """
+
+    ground_truth: Mapping[str, Any]
+    category_ids: tuple[int, ...]
+    protocol: AnyProtocol
+
+    @classmethod
+    def of(cls, catalog: Catalog, protocol: AnyProtocol) -> "Scoring":
+        """The scoring of a catalog."""
+        return cls(coco_dict(catalog), catalog.category_ids, protocol)
+
+    def __call__(self, results: Sequence[Result]) -> Scores:
+        """Scores of COCO results (boxes in xywh, pixels of the image files)."""
+        return self.protocol.score(self.ground_truth, list(results))
+
+
+def evaluate(
+    weights: Path | str | LoadedDetector,
+    data: Path | str,
+    *,
+    protocol: AnyProtocol | None = None,
+    split: str = "val",
+    batch_size: int | None = None,
+    workers: int = 0,
+) -> tuple[Scores, list[Result]]:
+    """Score weights on a data folder.
+
+    Args:
+        weights: a weights file of ours, or what `load` made of one.
+        data: the folder that the recipe's data set expects.
+        protocol: how to score; by default as the recipe says.
+        split: "val" or "train".
+        batch_size: images per forward pass; by default the recipe's.
+        workers: processes that load images.
+
+    Returns:
+        The scores, and the detections as COCO results.
+
+    Raises:
+        DataError: if the folder is not as the data set expects.
+        CheckpointError: if the weights do not fit their recipe.
+    """
+    loaded = weights if isinstance(weights, LoadedDetector) else load(weights)
+    recipe = loaded.recipe
+    catalog = recipe.data.dataset.catalog(Path(data), "train" if split == "train" else "val")
+    catalog = order_classes(catalog, loaded.classes)
+    dataset = DetectionDataset(catalog, recipe.data.test_transforms, seed=0)
+    results: list[Result] = []
+    loader = ordered_loader(
+        dataset, batch_size=batch_size or recipe.train.batch_size, workers=workers
+    )
+    for batch in loader:
+        detections = loaded.predict_batch(batch.images, batch.image_sizes)
+        results += batch_results(batch, detections, catalog.category_ids)
+    scoring = Scoring.of(catalog, protocol or recipe.protocol)
+    return scoring(results), results
+
+
+def batch_results(
+    batch: Batch, detections: Sequence[Detections], category_ids: Sequence[int]
+) -> list[Result]:
+    """COCO results of a batch, in pixels of the image files."""
+    results: list[Result] = []
+    for i, found in enumerate(detections):
+        original = to_original(found, batch.image_sizes[i], batch.original_sizes[i])
+        results += coco_results(original, batch.image_ids[i], category_ids)
+    return results
+
+
+def to_original(found: Detections, image_size: Size, original_size: Size) -> Detections:
+    """Detections in pixels of the image file.
+
+    Args:
+        found: D detections in pixels of the network input.
+        image_size: (height, width) of the resized image, without padding.
+        original_size: (height, width) of the file.
+    """
+    scale = (original_size[1] / image_size[1], original_size[0] / image_size[0])
+    return Detections(scale_boxes(found.boxes, scale), found.scores, found.labels)

@@ -1,0 +1,75 @@
+"""Which images make up which batch: the same for any number of processes, and after a restart."""
+
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from motedet.data import DetectionDataset, Sample, collate
+from motedet.errors import RecipeError
+
+
+class GlobalBatches(Sampler[list[int]]):
+    """Shuffled batches that depend on nothing but the seed, the epoch and the global batch size.
+
+    Every process takes its share of each global batch, so that two processes see together exactly
+    what one would see alone. `start` skips batches that an interrupted epoch has already trained.
+    The last images of an epoch that do not fill a batch are left out; a data set smaller than one
+    batch is repeated to fill it.
+    """
+
+    def __init__(
+        self,
+        dataset: DetectionDataset,
+        batch_size: int,
+        *,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        if batch_size % world:
+            raise RecipeError(
+                f"train.batch_size is the global one and must divide among {world} processes; "
+                f"found {batch_size}."
+            )
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.seed = seed
+        self.share = slice(rank * batch_size // world, (rank + 1) * batch_size // world)
+        self.epoch = 0
+        self.start = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the shuffle and the transforms' randomness; another epoch starts at its start."""
+        if epoch != self.epoch:
+            self.start = 0
+        self.epoch = epoch
+        self.dataset.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        """Batches in a whole epoch."""
+        return max(len(self.dataset) // self.batch_size, 1)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """This process's share of each batch."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(len(self.dataset), generator=generator).tolist()
+        while len(order) < self.batch_size:
+            order += order
+        for i in range(self.start, len(self)):
+            yield order[i * self.batch_size : (i + 1) * self.batch_size][self.share]
+
+
+def shuffled_loader(
+    dataset: DetectionDataset, batches: GlobalBatches, *, workers: int
+) -> DataLoader[Sample]:
+    """Batches for training; workers start anew each epoch, so they see the epoch's randomness."""
+    return DataLoader(dataset, batch_sampler=batches, num_workers=workers, collate_fn=collate)
+
+
+def ordered_loader(
+    dataset: DetectionDataset, *, batch_size: int, workers: int, rank: int = 0, world: int = 1
+) -> DataLoader[Sample]:
+    """Every image once, in order; each process takes every `world`-th."""
+    mine = torch.utils.data.Subset(dataset, range(rank, len(dataset), world))
+    return DataLoader(mine, batch_size=batch_size, num_workers=workers, collate_fn=collate)

@@ -1,0 +1,108 @@
+"""From a weights file to a detector that is ready to predict."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from motedet.checkpoints import load_state, read_mmdet, read_weights
+from motedet.errors import CheckpointError
+from motedet.models.detectors import Detector
+from motedet.recipes import Recipe, parse_recipe
+from motedet.structures import Detections, Size
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedDetector:
+    """A detector in evaluation mode, with the recipe it was trained by.
+
+    Attributes:
+        detector: on its device, in evaluation mode.
+        recipe: the resolved recipe.
+        classes: names in label order.
+    """
+
+    detector: Detector
+    recipe: Recipe
+    classes: tuple[str, ...]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the detector computes."""
+        return next(self.detector.parameters()).device
+
+    @torch.inference_mode()
+    def predict_batch(self, images: Tensor, image_sizes: Sequence[Size]) -> list[Detections]:
+        """Detections of prepared images, on the CPU.
+
+        Args:
+            images: [B, 3, H, W] normalised and padded, as the recipe's test transforms leave them.
+            image_sizes: (height, width) of each image without its padding.
+
+        Returns:
+            One record per image, in pixels of the network input.
+        """
+        images = images.to(self.device)
+        if self.recipe.train.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        return [found.to("cpu") for found in self.detector.predict(images, image_sizes)]
+
+
+def build_untrained(recipe: Recipe, num_classes: int) -> Detector:
+    """The recipe's detector without fetching pretrained weights, for values that come next."""
+    backbone = replace(recipe.model.backbone, pretrained=False)
+    return replace(recipe.model, backbone=backbone).build(num_classes)
+
+
+def load(weights: Path | str, *, device: str = "auto") -> LoadedDetector:
+    """Read a weights file of ours; it holds its recipe and its classes.
+
+    Args:
+        weights: a `.safetensors` file that training or `import-checkpoint` wrote.
+        device: "auto" takes a CUDA GPU where there is one.
+
+    Raises:
+        CheckpointError: if the file is not one of ours or does not fit its recipe.
+    """
+    path = Path(weights)
+    file = read_weights(path)
+    recipe = parse_recipe(file.recipe_json, source=f"{path} (recipe inside)")
+    detector = build_untrained(recipe, len(file.classes))
+    load_state(detector, file.state_dict, source=str(path))
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    detector = detector.to(torch.device(device))
+    if recipe.train.channels_last:
+        detector = detector.to(memory_format=torch.channels_last)
+    return LoadedDetector(detector.eval(), recipe, tuple(file.classes))
+
+
+def start_from(detector: Detector, weights: Path | str) -> None:
+    """Copy what fits from another weights file: fine-tuning on other classes keeps the rest.
+
+    Args:
+        detector: takes every value whose name and shape it has.
+        weights: a file of ours, or a published mmdetection-style `.pth`.
+
+    Raises:
+        CheckpointError: if the file cannot be read, or nothing in it fits.
+    """
+    path = Path(weights)
+    state = read_weights(path).state_dict if path.suffix == ".safetensors" else read_mmdet(path)
+    own = detector.state_dict()
+    fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+    if not fitting:
+        raise CheckpointError(
+            f"{path}: none of its {len(state)} entries fits the recipe's model; "
+            "start from weights of the same detector and backbone."
+        )
+    detector.load_state_dict(fitting, strict=False)
+    left = [name for name in own if name not in fitting]
+    logger.info("started from %s: %d of %d entries", path, len(fitting), len(own))
+    if left:
+        logger.info("random as before: %s%s", ", ".join(left[:8]), ", ..." if left[8:] else "")

@@ -1,0 +1,212 @@
+"""The command as a user types it: what it prints, what it writes, and its exit code."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from motedet.checkpoints import save_weights
+from motedet.data.synthetic import SceneSpec, write_scenes
+from motedet.recipes import load_recipe
+
+TINY = ["model.neck.out_channels=16", "model.head.channels=16", "model.head.groups=4"]
+
+
+def motedet(*words: object) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "motedet", *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scenes")
+    write_scenes(folder, SceneSpec(size=(96, 96)), train=3, val=2, seed=5)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights with their recipe inside; low scores, but a file like any other."""
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    recipe = load_recipe("demo", TINY)
+    classes = ("vehicle", "ship", "storage-tank")
+    state = recipe.model.build(3).state_dict()
+    save_weights(path, state, recipe_json=recipe.model_dump_json(), classes=classes)
+    return path
+
+
+def test_a_foreseen_error_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    done = motedet("train", "no_such_recipe", "--data", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no recipe named 'no_such_recipe'")
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    done = motedet("--debug", "train", "no_such_recipe", "--data", tmp_path)
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+
+
+def test_recipes_lists_names_and_published_ap() -> None:
+    done = motedet("recipes")
+    assert done.returncode == 0
+    assert "rfla/fcos_r50_p2_aitod" in done.stdout
+    assert "0.163" in done.stdout
+
+
+def test_recipes_prints_one_as_yaml() -> None:
+    assert "assigner:" in motedet("recipes", "demo").stdout
+
+
+def test_data_check_counts_and_draws(scenes: Path, tmp_path: Path) -> None:
+    done = motedet("data", "check", scenes, "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "5 images" in done.stdout
+    with Image.open(tmp_path / "out" / "sizes.png") as picture:
+        assert min(picture.size) > 100
+
+
+def test_data_check_ends_with_2_on_fatal_problems(scenes: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "broken"
+    (folder / "annotations").mkdir(parents=True)
+    for split in ("train", "val"):
+        text = (scenes / "annotations" / f"{split}.json").read_text()
+        (folder / "annotations" / f"{split}.json").write_text(text)
+    done = motedet("data", "check", folder)
+    assert done.returncode == 2
+    assert "missing" in done.stdout
+
+
+def test_score_needs_no_model(scenes: Path, tmp_path: Path) -> None:
+    truth = json.loads((scenes / "annotations" / "val.json").read_text())
+    found = [
+        {key: a[key] for key in ("image_id", "category_id", "bbox")} | {"score": 0.9}
+        for a in truth["annotations"]
+    ]
+    (tmp_path / "found.json").write_text(json.dumps(found))
+    done = motedet(
+        "score",
+        scenes / "annotations" / "val.json",
+        tmp_path / "found.json",
+        "--json",
+        tmp_path / "scores.json",
+    )
+    assert done.returncode == 0, done.stderr
+    values = json.loads((tmp_path / "scores.json").read_text())["values"]
+    assert values["AP"] == pytest.approx(1.0)
+    assert values["oLRP"] == pytest.approx(0.0)
+
+
+def test_score_refuses_to_overwrite(scenes: Path, tmp_path: Path) -> None:
+    (tmp_path / "scores.json").write_text("mine")
+    (tmp_path / "found.json").write_text("[]")
+    truth = scenes / "annotations" / "val.json"
+    done = motedet("score", truth, tmp_path / "found.json", "--json", tmp_path / "scores.json")
+    assert done.returncode == 2
+    assert "--force" in done.stderr
+    assert (tmp_path / "scores.json").read_text() == "mine"
+
+
+def test_score_names_an_unknown_protocol(scenes: Path, tmp_path: Path) -> None:
+    (tmp_path / "found.json").write_text("[]")
+    truth = scenes / "annotations" / "val.json"
+    done = motedet("score", truth, tmp_path / "found.json", "--protocol", "voc")
+    assert done.returncode == 2
+    assert "aitod, coco" in done.stderr
+
+
+def test_evaluate_writes_scores_and_detections(weights: Path, scenes: Path, tmp_path: Path) -> None:
+    scores, found = tmp_path / "scores.json", tmp_path / "found.json"
+    done = motedet(
+        "evaluate", weights, "--data", scenes, "--protocol", "coco",
+        "--json", scores, "--detections", found,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "AR@100" in json.loads(scores.read_text())["values"]
+    assert isinstance(json.loads(found.read_text()), list)
+
+
+def test_predict_goes_on_after_an_unreadable_file(
+    weights: Path, scenes: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    out = tmp_path / "out"
+    done = motedet("predict", weights, scenes / "images", broken, "-o", out, "--score", "0")
+    assert done.returncode == 1
+    assert str(broken) in done.stderr
+    assert "1 of 6 files could not be read" in done.stderr
+    images = json.loads((out / "images.json").read_text())["images"]
+    assert len(images) == 5
+    assert len(list((out / "drawings").glob("*.png"))) == 5
+    assert len(list((out / "labels").glob("*.txt"))) == 5
+    rows = (out / "detections.csv").read_text().splitlines()
+    assert rows[0] == "file,class,score,x1,y1,x2,y2"
+    assert len(rows) - 1 == len(json.loads((out / "detections.json").read_text()))
+
+
+def test_predict_without_detections_is_ordinary(
+    weights: Path, scenes: Path, tmp_path: Path
+) -> None:
+    pattern = f"{scenes}/images/val*.png"
+    out = tmp_path / "out"
+    done = motedet("predict", weights, pattern, "-o", out, "--score", "1", "--format", "coco")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((out / "detections.json").read_text()) == []
+    assert not (out / "labels").exists()
+
+
+def test_predict_names_a_source_that_matches_nothing(weights: Path, tmp_path: Path) -> None:
+    done = motedet("predict", weights, tmp_path / "none*.png", "-o", tmp_path / "out")
+    assert done.returncode == 2
+    assert "none*.png" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_predict_does_not_write_into_a_folder_with_files(
+    weights: Path, scenes: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    done = motedet("predict", weights, scenes / "images", "-o", tmp_path)
+    assert done.returncode == 2
+    assert "--force" in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_import_checkpoint_makes_a_file_that_predicts(tmp_path: Path, scenes: Path) -> None:
+    import torch
+
+    settings = ["classes=[a, b]", "model.neck.out_channels=16", "model.head.channels=16"]
+    options = [word for s in [*settings, "model.head.groups=4"] for word in ("--set", s)]
+    model = load_recipe("demo", [*settings[1:], "model.head.groups=4"]).model.build(2)
+    torch.save({"state_dict": model.state_dict(), "meta": {}}, tmp_path / "published.pth")
+    out = tmp_path / "ours.safetensors"
+    done = motedet(
+        "import-checkpoint", tmp_path / "published.pth", "--recipe", "demo", "-o", out, *options
+    )
+    assert done.returncode == 0, done.stderr
+    image = next((scenes / "images").iterdir())
+    assert motedet("predict", out, image, "-o", tmp_path / "found").returncode == 0
+
+
+def test_import_checkpoint_lists_names_that_do_not_fit(tmp_path: Path) -> None:
+    import torch
+
+    torch.save({"state_dict": {"bbox_head.x": torch.zeros(1)}}, tmp_path / "other.pth")
+    done = motedet(
+        "import-checkpoint", tmp_path / "other.pth", "--recipe", "rfla/fcos_r50_aitod",
+        "-o", tmp_path / "ours.safetensors",
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "bbox_head.x" in done.stderr
+    assert "backbone.conv1.weight" in done.stderr
+    assert not (tmp_path / "ours.safetensors").exists()

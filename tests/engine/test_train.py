@@ -1,0 +1,214 @@
+"""Training on a few small scenes: what it leaves behind, and how it stops and goes on."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from motedet.data.synthetic import SceneSpec, write_scenes
+from motedet.engine import Hardware, evaluate, load, predict, train
+from motedet.errors import DataError, RecipeError, TrainingError
+from motedet.recipes import Recipe, load_recipe
+
+SMALL = [
+    "train.epochs=2",
+    "train.batch_size=4",
+    "train.precision='32'",
+    "train.validate_every=1",
+    "train.schedule.warmup_steps=2",
+    "model.neck.out_channels=16",
+    "model.head.channels=16",
+    "model.head.groups=4",
+    "model.head.num_convs=1",
+    "model.backbone.freeze_bn=true",
+]
+CPU = Hardware(accelerator="cpu")
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's advice about workers and intervals
+
+
+def small(*settings: str) -> Recipe:
+    return load_recipe("demo", [*SMALL, *settings])
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scenes")
+    write_scenes(folder, SceneSpec(size=(96, 96)), train=10, val=3, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "finished"
+    train(small(), scenes, run=run, hardware=CPU)
+    return run
+
+
+def losses(run: Path) -> list[float]:
+    rows: list[dict[str, str]] = []
+    for part in sorted((run / "logs").glob("part_*/metrics.csv")):
+        with part.open() as stream:
+            rows += list(csv.DictReader(stream))
+    return [float(row["loss"]) for row in rows if row.get("loss")]
+
+
+def same_weights(left: Path, right: Path, tolerance: float = 0.0) -> bool:
+    a, b = load_file(left / "last.safetensors"), load_file(right / "last.safetensors")
+    return a.keys() == b.keys() and all(
+        torch.allclose(a[k].double(), b[k].double(), rtol=0, atol=tolerance) for k in a
+    )
+
+
+def test_a_run_folder_is_complete(finished: Path) -> None:
+    names = {p.name for p in finished.iterdir()}
+    assert names >= {
+        "recipe.yaml",
+        "best.safetensors",
+        "last.safetensors",
+        "last.ckpt",
+        "metrics.json",
+        "detections.json",
+        "logs",
+    }
+    assert list((finished / "logs" / "part_0").glob("events.*"))
+    assert not [n for n in names if n.startswith(".")]
+
+
+def test_weights_hold_their_recipe_and_classes(finished: Path) -> None:
+    loaded = load(finished / "best.safetensors")
+    assert loaded.recipe.name == "demo"
+    assert len(loaded.classes) == loaded.detector.num_classes == 3
+
+
+def test_evaluate_repeats_the_scores_of_the_run(finished: Path, scenes: Path) -> None:
+    scores, results = evaluate(finished / "best.safetensors", scenes)
+    import json
+
+    saved = json.loads((finished / "metrics.json").read_text())["values"]
+    assert scores.values == pytest.approx(saved)
+    assert len(results) == len(json.loads((finished / "detections.json").read_text()))
+
+
+def test_predict_follows_torchvisions_convention(finished: Path, scenes: Path) -> None:
+    image = next((scenes / "images").iterdir())
+    (found,) = predict(finished / "best.safetensors", image)
+    assert set(found) == {"boxes", "labels", "scores"}
+    assert found["boxes"].shape == (len(found["scores"]), 4)
+    assert found["scores"].tolist() == sorted(found["scores"].tolist(), reverse=True)
+
+
+def test_a_second_run_in_the_folder_is_refused(finished: Path, scenes: Path) -> None:
+    before = (finished / "last.safetensors").read_bytes()
+    with pytest.raises(DataError, match=r"there is a run already.*--resume.*--force"):
+        train(small(), scenes, run=finished, hardware=CPU)
+    assert (finished / "last.safetensors").read_bytes() == before
+
+
+def test_resume_refuses_another_recipe(finished: Path, scenes: Path) -> None:
+    with pytest.raises(RecipeError, match=r"differs at train\.optimizer\.lr"):
+        train(small("train.optimizer.lr=0.5"), scenes, run=finished, resume=True, hardware=CPU)
+
+
+def test_resume_without_a_run_says_so(scenes: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nothing to resume"):
+        train(small(), scenes, run=tmp_path / "none", resume=True, hardware=CPU)
+
+
+def test_a_missing_data_folder_says_what_was_expected(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=str(tmp_path / "nowhere")):
+        train(small(), tmp_path / "nowhere", run=tmp_path / "run", hardware=CPU)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_not_finite_names_the_images(scenes: Path, tmp_path: Path) -> None:
+    recipe = small("train.optimizer.lr=1e30", "train.schedule.warmup=none", "train.ema_decay=null")
+    with pytest.raises(TrainingError, match=r"not finite .* images \[\d+, \d+, \d+, \d+\]"):
+        train(recipe, scenes, run=tmp_path / "run", hardware=CPU)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from motedet.engine import Hardware, callbacks, fit, module
+from motedet.recipes import load_recipe
+
+callbacks.SAVE_SECONDS = 0.0  # save after every step
+step = module.DetectorModule.training_step
+count = 0
+
+def dying_step(self, batch, batch_idx):
+    global count
+    count += 1
+    if count == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.{signal})
+    return step(self, batch, batch_idx)
+
+module.DetectorModule.training_step = dying_step
+recipe = load_recipe("demo", sys.argv[4:])
+fit.train(recipe, Path(sys.argv[1]), run=Path(sys.argv[2]), hardware=Hardware(accelerator="cpu"))
+"""
+
+
+def stop_at(step: int, how: str, scenes: Path, run: Path) -> subprocess.CompletedProcess[str]:
+    """Train in another process that gets a signal at the given step."""
+    code = KILLED.format(signal=how)
+    return subprocess.run(
+        [sys.executable, "-c", code, str(scenes), str(run), str(step), *SMALL],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("step", [2, 4], ids=["in the first epoch", "in the second epoch"])
+def test_resume_after_kill_gives_the_weights_of_an_uninterrupted_run(
+    step: int, finished: Path, scenes: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "killed"
+    done = stop_at(step, "SIGKILL", scenes, run)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not (run / "metrics.json").exists()
+    train(small(), scenes, run=run, resume=True, hardware=CPU)
+    assert same_weights(finished, run)
+
+
+def test_ctrl_c_ends_the_step_and_saves(finished: Path, scenes: Path, tmp_path: Path) -> None:
+    run = tmp_path / "stopped"
+    done = stop_at(1, "SIGINT", scenes, run)
+    assert done.returncode == 1
+    assert "stopped on request" in done.stderr
+    assert (run / "last.safetensors").exists()
+    train(small(), scenes, run=run, resume=True, hardware=CPU)
+    assert same_weights(finished, run)
+
+
+def test_two_processes_train_as_one(scenes: Path, tmp_path: Path) -> None:
+    alone, two = tmp_path / "alone", tmp_path / "two"
+    sgd = ["train.optimizer.kind=sgd", "train.optimizer.lr=0.02"]  # AdamW magnifies rounding
+    train(small(*sgd), scenes, run=alone, hardware=CPU)
+    settings = [part for s in [*SMALL, *sgd] for part in ("--set", s)]
+    command = [sys.executable, "-m", "motedet", "train", "demo", "--data", str(scenes)]
+    options = ["--run", str(two), "--accelerator", "cpu", "--devices", "2", *settings]
+    done = subprocess.run(
+        [*command, *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert same_weights(alone, two, tolerance=1e-5)
+    assert (two / "report.html").exists()
