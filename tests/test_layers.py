@@ -16,7 +16,7 @@ LAYERS = [  # highest first; units on one line must not import one another
     {"priors"},
     {"geometry"},
     {"structures"},
-    {"errors"},
+    {"errors", "files"},
 ]
 RANK = {unit: rank for rank, units in enumerate(LAYERS) for unit in units}
 

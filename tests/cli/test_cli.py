@@ -78,12 +78,16 @@ def test_data_check_counts_and_draws(scenes: Path, tmp_path: Path) -> None:
 def test_data_check_ends_with_2_on_fatal_problems(scenes: Path, tmp_path: Path) -> None:
     folder = tmp_path / "broken"
     (folder / "annotations").mkdir(parents=True)
+    (folder / "images").mkdir()
+    for image in sorted((scenes / "images").iterdir())[1:]:
+        (folder / "images" / image.name).write_bytes(image.read_bytes())
     for split in ("train", "val"):
         text = (scenes / "annotations" / f"{split}.json").read_text()
         (folder / "annotations" / f"{split}.json").write_text(text)
     done = motedet("data", "check", folder)
     assert done.returncode == 2
-    assert "missing" in done.stdout
+    assert "missing image" in done.stdout
+    assert "1 fatal" in done.stdout
 
 
 def test_score_needs_no_model(scenes: Path, tmp_path: Path) -> None:

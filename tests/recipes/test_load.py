@@ -33,7 +33,7 @@ def test_a_new_kind_drops_the_keys_of_the_old_one() -> None:
 
 def test_items_of_lists_can_be_set() -> None:
     recipe = load_recipe("demo", ["data.train_transforms.1.prob=0.0"])
-    assert recipe.data.train_transforms[1].prob == 0.0
+    assert recipe.model_dump()["data"]["train_transforms"][1]["prob"] == 0.0
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Our weights files: safetensors, with the resolved recipe and the class names inside."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -13,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from motedet.errors import CheckpointError
+from motedet.files import replacing
 
 SHOWN: Final = 10  # names listed per problem
 _RECIPE: Final = "motedet.recipe"
@@ -63,12 +63,8 @@ def save_weights(
         _VERSION: _own_version(),
     }
     tensors = {name: t.detach().cpu().contiguous() for name, t in state_dict.items()}
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replacing(path) as unfinished:
         save_file(tensors, unfinished, metadata=metadata)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def read_weights(path: Path | str) -> WeightsFile:

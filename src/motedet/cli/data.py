@@ -34,14 +34,14 @@ def check(
     refuse_existing(files, force=force)
     report = check_dataset(path)
     console = Console()
-    console.print(f"{path}: {report.num_images} images, {report.num_objects} objects")
+    print(f"{path}: {report.num_images} images, {report.num_objects} objects")
     console.print(sizes_table(report.sizes))
     if report.problems:
         console.print(problems_table(report.problems, per_kind=show))
     if output is not None:
         save_figure(size_histogram({path.name: report.sizes}), files[0])
         _write_problems(files[1], report.problems)
-        console.print(f"wrote {files[0]} and {files[1]}", highlight=False)
+        print(f"wrote {files[0]} and {files[1]}")
     if any(p.severity == "fatal" for p in report.problems):
         raise typer.Exit(2)
 
@@ -69,7 +69,7 @@ def _write_problems(path: Path, problems: "Sequence[Problem]") -> None:
     import csv
     import io
 
-    from motedet.engine.run_folder import write_text
+    from motedet.files import write_text
 
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")

@@ -27,7 +27,7 @@ def evaluate(
     from motedet import engine
     from motedet.cli.score import named_protocol, refuse_existing, show_scores
     from motedet.cli.terminal import quiet_libraries, set_threads
-    from motedet.engine.run_folder import write_json
+    from motedet.files import write_json
 
     quiet_libraries()
     set_threads(threads)

@@ -166,7 +166,7 @@ def _merged_history(folder: "RunFolder") -> Path:
     import csv
     import io
 
-    from motedet.engine.run_folder import write_text
+    from motedet.files import write_text
 
     rows: list[dict[str, str]] = []
     parts = sorted(

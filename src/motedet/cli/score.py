@@ -44,8 +44,7 @@ def show_scores(scores: "Scores", *, title: str, json_file: Path | None) -> None
     """Print the table and the notes, and write the JSON."""
     from rich.console import Console
 
-    from motedet.engine.fit import metrics_record
-    from motedet.engine.run_folder import write_json
+    from motedet.files import write_json
     from motedet.report.tables import scores_table
 
     console = Console()
@@ -53,7 +52,7 @@ def show_scores(scores: "Scores", *, title: str, json_file: Path | None) -> None
     for note in scores.notes:
         console.print(f"[yellow]note:[/yellow] {note}")
     if json_file is not None:
-        write_json(json_file, metrics_record(scores))
+        write_json(json_file, scores.as_dict())
 
 
 def refuse_existing(paths: Iterable[Path | None], *, force: bool) -> None:

@@ -65,4 +65,4 @@ def train(
     for note in result.scores.notes:
         console.print(f"[yellow]note:[/yellow] {note}")
     page = make_report(result.run, data)
-    console.print(f"weights  {result.weights}\nreport   {page}", highlight=False)
+    print(f"weights  {result.weights}\nreport   {page}")

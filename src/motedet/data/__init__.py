@@ -1,6 +1,7 @@
 """Images and boxes: reading, checking, transforming, batching, and making them up."""
 
 from motedet.data.annotations import prepare_catalog
+from motedet.data.check import image_problems
 from motedet.data.dataset import DetectionDataset, decoded_bytes
 from motedet.data.datasets import AITOD, AnyDataset, COCODataset, Folder
 from motedet.data.formats import coco_dict, read_annotations
@@ -27,6 +28,7 @@ __all__ = [
     "collate",
     "count_kinds",
     "decoded_bytes",
+    "image_problems",
     "prepare_catalog",
     "read_annotations",
     "read_image",

@@ -138,7 +138,7 @@ def check_dataset(path: Path, *, decode: bool = False, threads: int = 4) -> Chec
             continue
         problems = (
             *catalog.problems,
-            *_image_problems(catalog, decode=decode, threads=threads),
+            *image_problems(catalog, decode=decode, threads=threads),
             *box_problems(catalog),
             *_catalog_problems(catalog),
         )
@@ -177,8 +177,14 @@ def _parts(path: Path) -> list[tuple[str, Path, Callable[[], Catalog]]]:
     return []
 
 
-def _image_problems(catalog: Catalog, *, decode: bool, threads: int) -> list[Problem]:
-    """Files that are missing, unreadable, or of another size than the annotations say."""
+def image_problems(catalog: Catalog, *, decode: bool = False, threads: int = 4) -> list[Problem]:
+    """Files that are missing, unreadable, or of another size than the annotations say.
+
+    Args:
+        catalog: whose images are looked at.
+        decode: decode every image, which finds damage in the middle of files.
+        threads: images are looked at in parallel.
+    """
     look = partial(_image_problem, decode=decode)
     with ThreadPoolExecutor(max_workers=threads) as pool:
         found = pool.map(look, catalog.records)

@@ -159,7 +159,7 @@ class Saving(Callback):
 
     def _save(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """The full state and the last weights, each under a temporary name first."""
-        temporary = self.folder.state.with_name(".last.ckpt.new")
+        temporary = self.folder.state.with_name(".last.ckpt.new")  # one name for all processes
         trainer.save_checkpoint(temporary)
         if trainer.is_global_zero:
             temporary.replace(self.folder.state)

@@ -16,6 +16,7 @@ from motedet.data import (
     DetectionDataset,
     count_kinds,
     decoded_bytes,
+    image_problems,
     prepare_catalog,
     refuse_fatal,
 )
@@ -25,9 +26,10 @@ from motedet.engine.evaluate import Scoring, evaluate
 from motedet.engine.loaders import GlobalBatches, ordered_loader, shuffled_loader
 from motedet.engine.module import DetectorModule
 from motedet.engine.processes import is_main_process, processes_here
-from motedet.engine.run_folder import RunFolder, write_json, write_text
+from motedet.engine.run_folder import RunFolder
 from motedet.engine.weights import build_untrained, start_from
 from motedet.errors import RecipeError
+from motedet.files import write_json, write_text
 from motedet.metrics import Scores
 from motedet.models.detectors import Detector
 from motedet.recipes import Recipe, dump_recipe, load_recipe, parse_recipe
@@ -101,6 +103,8 @@ def train(
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     folder = RunFolder(Path(run) if run is not None else Path("runs") / recipe.name)
     train_data, val_data = open_data(recipe, Path(data))
+    for catalog in (train_data, val_data):
+        refuse_fatal(image_problems(catalog))
     recipe = recipe.model_copy(update={"classes": train_data.classes})
     if resume:
         _refuse_other_recipe(folder, recipe)
@@ -116,7 +120,7 @@ def train(
     if not is_main_process():
         return TrainResult(folder.root, best, Scores({}))
     scores, results = evaluate(best, data, workers=hardware.workers)
-    write_json(folder.metrics, metrics_record(scores))
+    write_json(folder.metrics, scores.as_dict())
     write_json(folder.detections, results)
     return TrainResult(folder.root, best, scores)
 
@@ -166,15 +170,6 @@ def open_data(recipe: Recipe, root: Path) -> tuple[Catalog, Catalog]:
     if recipe.classes is not None:
         train_data = order_classes(train_data, recipe.classes)
     return train_data, order_classes(val_data, train_data.classes)
-
-
-def metrics_record(scores: Scores) -> dict[str, object]:
-    """Scores as plain JSON."""
-    return {
-        "values": dict(scores.values),
-        "per_class": {name: dict(row) for name, row in scores.per_class.items()},
-        "notes": list(scores.notes),
-    }
 
 
 def _fit(

@@ -55,7 +55,7 @@ class DetectorModule(L.LightningModule):
         self.log("lr", lr, prog_bar=True, batch_size=size)
         self.log("loss", total.detach(), prog_bar=True, batch_size=size, sync_dist=True)
         terms = {name: value.detach() for name, value in losses.items()}
-        self.log_dict(terms, batch_size=size, sync_dist=True)
+        self.log_dict(terms, prog_bar=True, batch_size=size, sync_dist=True)
         return total
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

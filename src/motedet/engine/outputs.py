@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from motedet.engine.predict import Prediction
-from motedet.engine.run_folder import write_text
+from motedet.files import write_text
 from motedet.metrics import coco_results
 
 

@@ -1,9 +1,6 @@
 """The folder in which a run keeps what it makes."""
 
-import json
-import os
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,16 +82,3 @@ class RunFolder:
         """Name of the log folder of this start."""
         parts = [int(p.name.removeprefix("part_")) for p in self.logs.glob("part_*")]
         return f"part_{max(parts, default=-1) + 1}"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file under a temporary name, then rename it, so that it is never half there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
-def write_json(path: Path, value: Mapping[str, object] | list[dict[str, object]]) -> None:
-    """`write_text` of JSON."""
-    write_text(path, json.dumps(value, indent=None if isinstance(value, list) else 2))

@@ -150,16 +150,12 @@ def _path(tree: object, location: Sequence[str | int]) -> str:
     path: list[str] = []
     node: Any = tree
     for i, part in enumerate(location):
-        if isinstance(node, list | dict) and part in _keys(node):
+        if part in (range(len(node)) if isinstance(node, list) else node or ()):
             node = node[part]
         elif i + 1 < len(location):
             continue  # the name of a union member
         path.append(str(part))
     return ".".join(path)
-
-
-def _keys(node: list[Any] | Tree) -> Iterable[str | int]:
-    return range(len(node)) if isinstance(node, list) else node
 
 
 def _short(value: object) -> str:

@@ -15,8 +15,8 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
 
+from motedet.files import write_bytes
 from motedet.report import plots
-from motedet.report.files import write_bytes
 from motedet.report.history import History
 from motedet.report.measures import canonical, defined, find, is_aitod, measures, show
 from motedet.report.palette import BIN_COLOURS, DARK, LIGHT, Theme

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
+from motedet.files import write_bytes
 from motedet.report.axes import FONT, add_legend, blank_axes, colours_for, say_nothing
-from motedet.report.files import write_bytes
 from motedet.report.history import History, Series
 from motedet.report.measures import defined, find, is_aitod
 from motedet.report.palette import BIN_COLOURS, LIGHT, Theme

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from motedet.report.files import write_bytes
+from motedet.files import write_bytes
 
 
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
