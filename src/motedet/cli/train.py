@@ -30,7 +30,9 @@ def train(
     force: Annotated[bool, typer.Option("--force", help="Replace the run there.")] = False,
     accelerator: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     devices: Annotated[int, typer.Option(help="Processes that share each batch.")] = 1,
-    workers: Annotated[int, typer.Option(help="Processes that load images.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that load images; by default chosen.")
+    ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 takes all cores.")] = 0,
 ) -> None:
     """Train a detector; writes weights, logs, scores, figures and report.html into a run folder."""

@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 from torch import Tensor
 
@@ -30,7 +31,7 @@ class MovingAverage(WeightAveraging):
     """Exponential moving average of the weights, short at first: decay (1 + n) / (10 + n)."""
 
     def __init__(self, decay: float) -> None:
-        super().__init__(use_buffers=True, avg_fn=warm_average(decay))
+        super().__init__(use_buffers=True, multi_avg_fn=warm_average(decay))
 
     def weights(self) -> dict[str, Tensor]:
         """The averaged state of the Lightning module."""
@@ -39,16 +40,20 @@ class MovingAverage(WeightAveraging):
         return dict(self._average_model.module.state_dict())
 
 
-def warm_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """The averaging function of a moving average whose decay grows with the steps."""
+def warm_average(
+    decay: float,
+) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
+    """The averaging function, in place, of a moving average whose decay grows with the steps."""
 
-    def average(averaged: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
-        if not averaged.is_floating_point():
-            return current
+    def average_(averaged: list[Tensor], current: list[Tensor], steps: Tensor | int) -> None:
+        if not averaged[0].is_floating_point():  # counters of batch-norm
+            for old, new in zip(averaged, current, strict=True):
+                old.copy_(new)
+            return
         n = float(steps)
-        return averaged.lerp(current, 1 - min(decay, (1 + n) / (10 + n)))
+        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
 
-    return average
+    return average_
 
 
 class Saving(Callback):

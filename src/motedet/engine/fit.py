@@ -1,7 +1,8 @@
 """Training: a recipe and a data folder become a run folder."""
 
 import logging
-import warnings
+import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from motedet.engine.class_order import order_classes
 from motedet.engine.evaluate import Scoring, evaluate
 from motedet.engine.loaders import GlobalBatches, ordered_loader, shuffled_loader
 from motedet.engine.module import DetectorModule
-from motedet.engine.processes import is_main_process, processes_here
+from motedet.engine.processes import choose_device, is_main_process, processes_here
 from motedet.engine.run_folder import RunFolder
 from motedet.engine.weights import build_untrained, start_from
 from motedet.errors import RecipeError
@@ -46,14 +47,23 @@ class Hardware:
     Attributes:
         accelerator: "auto", "cpu" or "cuda".
         devices: processes that share each global batch.
-        workers: processes that load images, per training process.
+        workers: processes that load images, per training process; None takes several with a GPU,
+            and none on a CPU, which the network needs itself.
         progress: show a progress bar.
     """
 
     accelerator: str = "auto"
     devices: int = 1
-    workers: int = 0
+    workers: int | None = None
     progress: bool = False
+
+    @property
+    def loading_processes(self) -> int:
+        """The number behind `workers`."""
+        if self.workers is not None:
+            return self.workers
+        on_gpu = choose_device(self.accelerator) == "cuda"
+        return min(8, max((os.cpu_count() or 2) // 2, 1)) if on_gpu else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +129,7 @@ def train(
     best = folder.best if folder.best.exists() else folder.last
     if not is_main_process():
         return TrainResult(folder.root, best, Scores({}))
-    scores, results = evaluate(best, data, workers=hardware.workers)
+    scores, results = evaluate(best, data, workers=hardware.loading_processes)
     write_json(folder.metrics, scores.as_dict())
     write_json(folder.detections, results)
     return TrainResult(folder.root, best, scores)
@@ -212,16 +222,16 @@ def _fit(
     module = DetectorModule(
         detector,
         recipe.train,
-        steps_per_epoch=max(len(batches) // recipe.train.accumulate, 1),
+        steps_per_epoch=math.ceil(len(batches) / recipe.train.accumulate),
         scoring=Scoring.of(catalogs[1], recipe.protocol),
     )
     trainer.fit(
         module,
-        shuffled_loader(train_set, batches, workers=hardware.workers),
+        shuffled_loader(train_set, batches, workers=hardware.loading_processes),
         ordered_loader(
             val_set,
             batch_size=max(recipe.train.batch_size // trainer.world_size, 1),
-            workers=hardware.workers,
+            workers=hardware.loading_processes,
             rank=trainer.global_rank,
             world=trainer.world_size,
         ),
@@ -239,10 +249,8 @@ def build_trainer(recipe: Recipe, folder: RunFolder, hardware: Hardware) -> L.Tr
         TensorBoardLogger(folder.root, name=folder.logs.name, version=part),
     ]
     bars: list[Callback] = [RichProgressBar(leave=True)] if hardware.progress else []
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     return L.Trainer(
-        accelerator=hardware.accelerator,
+        accelerator=choose_device(hardware.accelerator),
         devices=devices,
         num_nodes=machines,
         max_epochs=recipe.train.epochs,

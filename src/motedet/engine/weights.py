@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from motedet.checkpoints import load_state, read_mmdet, read_weights
+from motedet.engine.processes import choose_device
 from motedet.errors import CheckpointError
 from motedet.models.detectors import Detector
 from motedet.recipes import Recipe, parse_recipe
@@ -68,15 +69,14 @@ def load(weights: Path | str, *, device: str = "auto") -> LoadedDetector:
 
     Raises:
         CheckpointError: if the file is not one of ours or does not fit its recipe.
+        MotedetError: if there is no such device.
     """
     path = Path(weights)
     file = read_weights(path)
     recipe = parse_recipe(file.recipe_json, source=f"{path} (recipe inside)")
     detector = build_untrained(recipe, len(file.classes))
     load_state(detector, file.state_dict, source=str(path))
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    detector = detector.to(torch.device(device))
+    detector = detector.to(torch.device(choose_device(device)))
     if recipe.train.channels_last:
         detector = detector.to(memory_format=torch.channels_last)
     return LoadedDetector(detector.eval(), recipe, tuple(file.classes))
