@@ -86,7 +86,7 @@ def scores_table(
     table.add_column("all", justify="right", no_wrap=True)
     for name in classes:
         table.add_column(escape(name), justify="right", no_wrap=True)
-    table.add_column("meaning", style="dim")
+    table.add_column("meaning", style="dim", no_wrap=True, overflow="ellipsis")
     for _, group in groupby(measures(values), key=lambda m: m.group):
         for row in group:
             others = (show(per_class[name].get(row.name, -1.0)) for name in classes)
