@@ -73,7 +73,7 @@ def scores_table(
     *,
     title: str = "Scores",
 ) -> Table:
-    """Every score on a row: over all classes, and per class while the columns fit.
+    """Every score on a row: with its meaning, or per class while the columns fit.
 
     Args:
         values: score name to value in 0-1; -1 and NaN are undefined and shown as "-".
@@ -86,11 +86,13 @@ def scores_table(
     table.add_column("all", justify="right", no_wrap=True)
     for name in classes:
         table.add_column(escape(name), justify="right", no_wrap=True)
-    table.add_column("meaning", style="dim", no_wrap=True, overflow="ellipsis")
+    if not classes:
+        table.add_column("meaning", style="dim")
     for _, group in groupby(measures(values), key=lambda m: m.group):
         for row in group:
-            others = (show(per_class[name].get(row.name, -1.0)) for name in classes)
-            table.add_row(escape(row.name), _headline(row, values), *others, row.meaning)
+            others = [show(per_class[name].get(row.name, -1.0)) for name in classes]
+            cells = others or [row.meaning]
+            table.add_row(escape(row.name), _headline(row, values), *cells)
         table.add_section()
     return table
 
