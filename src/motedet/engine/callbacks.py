@@ -1,4 +1,4 @@
-"""What happens between the steps: averaging, saving, stopping on Ctrl-C, and a line per epoch."""
+"""What happens between the steps: averaging, saving, stopping on Ctrl-C."""
 
 import logging
 import signal
@@ -177,42 +177,3 @@ class Saving(Callback):
         weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         recipe_json, classes = self.describe
         save_weights(path, weights, recipe_json=recipe_json, classes=classes)
-
-
-class EpochLines(Callback):
-    """One logged line per epoch, which a log file can keep."""
-
-    def __init__(self) -> None:
-        self.started = time.monotonic()
-        self.first_epoch = 0
-        self.losses: list[Tensor] = []
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Time counts from here, after a restart too."""
-        self.started = time.monotonic()
-        self.first_epoch = trainer.current_epoch
-
-    def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,  # noqa: ANN401 - Lightning's mapping
-        batch: object,
-        batch_idx: int,
-    ) -> None:
-        """Remember the loss, without waiting for it."""
-        self.losses.append(outputs["loss"].detach())
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Epoch, its mean loss, learning rate, the latest scores, time spent and left."""
-        mean = float(torch.stack(self.losses).mean()) if self.losses else float("nan")
-        self.losses = []
-        if not trainer.is_global_zero:
-            return
-        known = trainer.callback_metrics
-        shown = {"loss": mean} | {k: float(known[k]) for k in ("lr", "AP", "AP50") if k in known}
-        spent = time.monotonic() - self.started
-        done, total = trainer.current_epoch + 1, trainer.max_epochs or 0
-        left = spent / (done - self.first_epoch) * (total - done)
-        values = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
-        logger.info("epoch %d/%d  %s  %.0f s, %.0f s left", done, total, values, spent, left)

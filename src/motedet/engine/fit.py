@@ -9,7 +9,6 @@ from pathlib import Path
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from motedet.data import (
@@ -21,12 +20,13 @@ from motedet.data import (
     prepare_catalog,
     refuse_fatal,
 )
-from motedet.engine.callbacks import EpochLines, MovingAverage, Saving
+from motedet.engine.callbacks import MovingAverage, Saving
 from motedet.engine.class_order import order_classes
 from motedet.engine.evaluate import Scoring, evaluate
 from motedet.engine.loaders import GlobalBatches, ordered_loader, shuffled_loader
 from motedet.engine.module import DetectorModule
 from motedet.engine.processes import choose_device, is_main_process, processes_here
+from motedet.engine.progress import EpochBars, EpochLines
 from motedet.engine.run_folder import RunFolder
 from motedet.engine.weights import build_untrained, start_from
 from motedet.errors import RecipeError
@@ -214,7 +214,7 @@ def _fit(
     average = MovingAverage(recipe.train.ema_decay) if recipe.train.ema_decay else None
     describe = (recipe.model_dump_json(), catalogs[0].classes)
     saving = Saving(folder, batches, describe=describe, average=average)
-    callbacks = [c for c in (average, EpochLines(), saving) if c is not None]
+    callbacks = [c for c in (average, saving) if c is not None]
     trainer.callbacks[:0] = callbacks  # type: ignore[attr-defined]  # Lightning sets it late
 
     if recipe.train.channels_last:
@@ -248,7 +248,6 @@ def build_trainer(recipe: Recipe, folder: RunFolder, hardware: Hardware) -> L.Tr
         CSVLogger(folder.root, name=folder.logs.name, version=part, flush_logs_every_n_steps=50),
         TensorBoardLogger(folder.root, name=folder.logs.name, version=part),
     ]
-    bars: list[Callback] = [RichProgressBar(leave=True)] if hardware.progress else []
     return L.Trainer(
         accelerator=choose_device(hardware.accelerator),
         devices=devices,
@@ -265,7 +264,7 @@ def build_trainer(recipe: Recipe, folder: RunFolder, hardware: Hardware) -> L.Tr
         use_distributed_sampler=False,
         log_every_n_steps=10,
         logger=loggers,
-        callbacks=bars,
+        callbacks=[EpochBars() if hardware.progress else EpochLines()],
     )
 
 
