@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from motedet.checkpoints import save_weights
+from motedet.engine.weights import build_untrained, load, start_from
+from motedet.errors import CheckpointError
+from motedet.recipes import Recipe, load_recipe
+
+TINY = ["model.neck.out_channels=16", "model.head.channels=16", "model.head.groups=4"]
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    return load_recipe("demo", [*TINY, "model.backbone.pretrained=true"])
+
+
+@pytest.fixture(scope="module")
+def file(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "two.safetensors"
+    state = build_untrained(recipe, 2).state_dict()
+    save_weights(path, state, recipe_json=recipe.model_dump_json(), classes=("a", "b"))
+    return path
+
+
+def test_loading_fetches_nothing_and_is_ready_to_predict(file: Path) -> None:
+    loaded = load(file, device="cpu")
+    assert loaded.classes == ("a", "b")
+    assert not loaded.detector.training
+    (found,) = loaded.predict_batch(torch.zeros(1, 3, 64, 64), [(64, 64)])
+    assert found.boxes.shape == (len(found), 4)
+
+
+def test_fine_tuning_keeps_all_but_the_classes(recipe: Recipe, file: Path) -> None:
+    detector = build_untrained(recipe, 5)
+    start_from(detector, file)
+    saved, own = load(file, device="cpu").detector.state_dict(), detector.state_dict()
+    assert torch.equal(own["backbone.conv1.weight"], saved["backbone.conv1.weight"])
+    assert own["bbox_head.conv_cls.weight"].shape[0] == 5
+
+
+def test_weights_of_something_else_are_refused(recipe: Recipe, tmp_path: Path) -> None:
+    path = tmp_path / "other.pth"
+    torch.save({"state_dict": {"x": torch.zeros(1)}}, path)
+    with pytest.raises(CheckpointError, match="none of its 1 entries fits"):
+        start_from(build_untrained(recipe, 2), path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"none\.safetensors"):
+        load(tmp_path / "none.safetensors")
