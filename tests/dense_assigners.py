@@ -60,7 +60,7 @@ def dense_image(
     shrinks: int,
 ) -> Tensor:
     """[N] of one image: object + 1, 0 background, -1 ignored."""
-    raise NotImplementedError(type(assigner))
+    raise TypeError(f"no dense form of {type(assigner)}")
 
 
 # --- MaxIoU -----------------------------------------------------------------------------------

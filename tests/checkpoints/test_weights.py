@@ -92,5 +92,6 @@ def test_long_lists_are_cut() -> None:
 
 def test_step_counters_may_be_missing() -> None:
     module = _module()
-    state = {n: v for n, v in module.state_dict().items() if "num_batches" not in n}
+    state = {n: v + 1 for n, v in module.state_dict().items() if "num_batches" not in n}
     load_state(module, state, source="old.pth")
+    assert all(torch.equal(module.state_dict()[n], v) for n, v in state.items())

@@ -40,6 +40,14 @@ def test_fine_tuning_keeps_all_but_the_classes(recipe: Recipe, file: Path) -> No
     assert own["bbox_head.conv_cls.weight"].shape[0] == 5
 
 
+def test_a_backbone_alone_is_enough_to_start_from(recipe: Recipe, tmp_path: Path) -> None:
+    backbone = build_untrained(recipe, 2).backbone.state_dict()
+    torch.save(backbone, tmp_path / "resnet.pth")
+    detector = build_untrained(recipe, 2)
+    start_from(detector, tmp_path / "resnet.pth")
+    assert torch.equal(detector.state_dict()["backbone.conv1.weight"], backbone["conv1.weight"])
+
+
 def test_weights_of_something_else_are_refused(recipe: Recipe, tmp_path: Path) -> None:
     path = tmp_path / "other.pth"
     torch.save({"state_dict": {"x": torch.zeros(1)}}, path)

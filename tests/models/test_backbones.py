@@ -138,3 +138,8 @@ def test_offline_download_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RecipeError, match=r"could not be fetched \(no connection\)\.") as caught:
         BackboneSpec(name="resnet18", pretrained=True).build()
     assert "\n" not in str(caught.value)
+
+
+def test_weights_of_the_other_style_are_not_loaded_silently() -> None:
+    with pytest.raises(RecipeError, match=r"pytorch style.*--init"):
+        BackboneSpec(name="resnet50", style="caffe", pretrained=True).build()

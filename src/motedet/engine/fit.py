@@ -154,6 +154,8 @@ def _starting_detector(
             backbone.frozen_stages,
             backbone.name,
         )
+    if backbone.pretrained:
+        logger.info("fetching timm's pretrained weights of %s", backbone.name)
     return recipe.model.build(num_classes)
 
 

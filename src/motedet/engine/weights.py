@@ -87,7 +87,8 @@ def start_from(detector: Detector, weights: Path | str) -> None:
 
     Args:
         detector: takes every value whose name and shape it has.
-        weights: a file of ours, or a published mmdetection-style `.pth`.
+        weights: a file of ours, a published mmdetection-style `.pth`, or a `.pth` of a backbone
+            alone, such as ResNet's in caffe style.
 
     Raises:
         CheckpointError: if the file cannot be read, or nothing in it fits.
@@ -95,7 +96,8 @@ def start_from(detector: Detector, weights: Path | str) -> None:
     path = Path(weights)
     state = read_weights(path).state_dict if path.suffix == ".safetensors" else read_mmdet(path)
     own = detector.state_dict()
-    fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+    named = state | {f"backbone.{name}": value for name, value in state.items()}
+    fitting = {k: v for k, v in named.items() if k in own and own[k].shape == v.shape}
     if not fitting:
         raise CheckpointError(
             f"{path}: none of its {len(state)} entries fits the recipe's model; "

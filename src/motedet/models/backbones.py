@@ -122,6 +122,12 @@ class BackboneSpec:
         Raises:
             RecipeError: if timm has no such model, or it cannot do what is asked.
         """
+        if self.pretrained and self.style == "caffe":
+            raise RecipeError(
+                f"timm's weights of {self.name!r} are of the pytorch style and would load silently "
+                "into the caffe style; start from caffe weights (motedet train --init FILE), or set "
+                "model.backbone.style=pytorch and the recipe's normalisation to match."
+            )
         network = self._create()
         if self.style == "caffe":
             _move_strides_to_first_conv(network, self.name)
