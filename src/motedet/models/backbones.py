@@ -124,8 +124,8 @@ class BackboneSpec:
         """
         if self.pretrained and self.style == "caffe":
             raise RecipeError(
-                f"timm's weights of {self.name!r} are of the pytorch style and would load silently "
-                "into the caffe style; start from caffe weights (motedet train --init FILE), or set "
+                f"timm's weights of {self.name!r} are of the pytorch style, but would load "
+                "silently into the caffe style; start from caffe weights (motedet train --init FILE), or set "
                 "model.backbone.style=pytorch and the recipe's normalisation to match."
             )
         network = self._create()
