@@ -125,8 +125,8 @@ class BackboneSpec:
         if self.pretrained and self.style == "caffe":
             raise RecipeError(
                 f"timm's weights of {self.name!r} are of the pytorch style, but would load "
-                "silently into the caffe style; start from caffe weights (motedet train --init FILE), or set "
-                "model.backbone.style=pytorch and the recipe's normalisation to match."
+                "into the caffe style without a word; start from caffe weights (motedet train "
+                "--init FILE), or set model.backbone.style=pytorch and a normalisation to match."
             )
         network = self._create()
         if self.style == "caffe":
