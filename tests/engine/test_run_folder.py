@@ -16,7 +16,7 @@ def test_a_new_folder_is_made(tmp_path: Path) -> None:
 def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.recipe.write_text("mine")
-    with pytest.raises(DataError, match=r"--resume.*--run.*--force"):
+    with pytest.raises(DataError, match=r"--resume.*-o.*--force"):
         folder.prepare(resume=False, force=False)
     assert folder.recipe.read_text() == "mine"
 

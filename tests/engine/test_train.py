@@ -195,15 +195,30 @@ def test_ctrl_c_ends_the_step_and_saves(finished: Path, scenes: Path, tmp_path: 
     assert same_weights(finished, run)
 
 
-def test_two_processes_train_as_one(scenes: Path, tmp_path: Path) -> None:
-    alone, two = tmp_path / "alone", tmp_path / "two"
-    sgd = ["train.optimizer.kind=sgd", "train.optimizer.lr=0.02"]  # AdamW magnifies rounding
-    train(small(*sgd), scenes, run=alone, hardware=CPU)
-    settings = [part for s in [*SMALL, *sgd] for part in ("--set", s)]
-    command = [sys.executable, "-m", "motedet", "train", "demo", "--data", str(scenes)]
-    options = ["--run", str(two), "--accelerator", "cpu", "--devices", "2", *settings]
+SGD = ["train.optimizer.kind=sgd", "train.optimizer.lr=0.02"]  # AdamW magnifies rounding
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+@pytest.fixture(scope="module")
+def alone(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "alone"
+    train(small(*SGD), scenes, run=run, hardware=CPU)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("launcher", "options"),
+    [([], ["--devices", "2"]), (TORCHRUN, [])],
+    ids=["lightning", "torchrun"],
+)
+def test_two_processes_train_as_one(
+    launcher: list[str], options: list[str], alone: Path, scenes: Path, tmp_path: Path
+) -> None:
+    two = tmp_path / "two"
+    settings = [part for s in [*SMALL, *SGD] for part in ("--set", s)]
+    command = [sys.executable, *launcher, "-m", "motedet", "train", "demo", "--data", str(scenes)]
     done = subprocess.run(
-        [*command, *options],
+        [*command, "-o", str(two), "--accelerator", "cpu", *options, *settings],
         capture_output=True,
         text=True,
         check=False,

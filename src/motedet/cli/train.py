@@ -18,7 +18,10 @@ def train(
         list[str], typer.Option("--set", help="key=value; replaces a leaf of the recipe.")
     ] = [],  # noqa: B006 - typer reads it, nobody writes it
     run: Annotated[
-        Path | None, typer.Option(help="Folder of the run; by default runs/<recipe>.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", "--run", help="Folder of the run; by default runs/<recipe>."
+        ),
     ] = None,
     init: Annotated[
         Path | None, typer.Option(help="Start from these weights, as far as they fit.")

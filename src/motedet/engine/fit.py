@@ -279,7 +279,7 @@ def _refuse_other_recipe(folder: RunFolder, recipe: Recipe) -> None:
     if changed:
         raise RecipeError(
             f"{folder.recipe}: cannot resume, the recipe differs at {', '.join(changed[:5])}; "
-            "give the same recipe and settings, or start anew in another folder with --run."
+            "give the same recipe and settings, or start anew in another folder with -o."
         )
 
 

@@ -69,7 +69,7 @@ class RunFolder:
         if not resume and self.recipe.exists() and not force:
             raise DataError(
                 f"{self.root}: there is a run already; go on with --resume, choose another folder "
-                "with --run, or replace it with --force."
+                "with -o, or replace it with --force."
             )
         if force and not resume:
             for path in (self.best, self.last, self.state, self.metrics, self.detections):
