@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from motedet.report.sizes import BINS, bin_counts, box_sizes
+from motedet.report.sizes import BINS, bin_counts
 
 
 def test_bins_are_half_open_and_cover_everything() -> None:
@@ -13,9 +13,3 @@ def test_bins_are_half_open_and_cover_everything() -> None:
 
 def test_no_sizes() -> None:
     assert bin_counts(np.zeros(0)) == (0, 0, 0, 0, 0)
-
-
-def test_box_sizes() -> None:
-    boxes = np.array([[0, 0, 4, 9], [5, 5, 5, 9], [9, 9, 2, 2]], dtype=np.float32)
-    np.testing.assert_allclose(box_sizes(boxes), [6.0, 0.0, 0.0])
-    assert box_sizes(np.zeros((0, 4))).shape == (0,)

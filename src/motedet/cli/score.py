@@ -40,15 +40,17 @@ def named_protocol(name: str) -> "AnyProtocol":
     return protocols[name]
 
 
-def show_scores(scores: "Scores", *, title: str, json_file: Path | None) -> None:
+def show_scores(scores: "Scores", *, title: str, json_file: Path | None = None) -> None:
     """Print the table and the notes, and write the JSON."""
     from rich.console import Console
 
     from motedet.files import write_json
-    from motedet.report.tables import scores_table
+    from motedet.report.tables import MAX_CLASS_COLUMNS, class_scores_table, scores_table
 
     console = Console()
     console.print(scores_table(scores.values, scores.per_class, title=title))
+    if len(scores.per_class) > MAX_CLASS_COLUMNS:
+        console.print(class_scores_table(scores.per_class))
     for note in scores.notes:
         console.print(f"[yellow]note:[/yellow] {note}")
     if json_file is not None:

@@ -43,19 +43,18 @@ def train(
 
     from motedet import engine
     from motedet.cli.report import make_report
+    from motedet.cli.score import show_scores
     from motedet.cli.terminal import quiet_libraries, set_threads
     from motedet.engine.processes import is_main_process
     from motedet.recipes import load_recipe
-    from motedet.report.tables import scores_table
 
-    console = Console()
     quiet_libraries()
     set_threads(threads)
     hardware = engine.Hardware(
         accelerator=accelerator,
         devices=devices,
         workers=workers,
-        progress=console.is_terminal,
+        progress=Console().is_terminal,
     )
     settings = [*settings, *(PRETRAINED if pretrained else [])]
     resolved = load_recipe(recipe, settings)
@@ -64,10 +63,6 @@ def train(
     )
     if not is_main_process():
         return
-    console.print(
-        scores_table(result.scores.values, result.scores.per_class, title=f"{resolved.name} on val")
-    )
-    for note in result.scores.notes:
-        console.print(f"[yellow]note:[/yellow] {note}")
+    show_scores(result.scores, title=f"{resolved.name} on val")
     page = make_report(result.run, data)
     print(f"weights  {result.weights}\nreport   {page}")

@@ -51,14 +51,3 @@ def bin_counts(sizes: FloatArray) -> tuple[int, ...]:
     """
     finite = sizes[np.isfinite(sizes)]
     return tuple(int(((finite >= b.low) & (finite < b.high)).sum()) for b in BINS)
-
-
-def box_sizes(boxes: FloatArray) -> NDArray[np.float64]:
-    """Square roots of box areas, [N] in pixels; inverted boxes have size 0.
-
-    Args:
-        boxes: [N, 4] xyxy in pixels.
-    """
-    sides = (boxes[:, 2:] - boxes[:, :2]).clip(min=0).astype(np.float64)  # [N, 2]
-    area: NDArray[np.float64] = np.sqrt(sides[:, 0] * sides[:, 1])
-    return area
