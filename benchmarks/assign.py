@@ -35,11 +35,20 @@ RUNS = 9
 
 @dataclass(frozen=True)
 class Case:
-    """An assigner with the priors of its published setting."""
+    """An assigner with the priors of its published setting.
+
+    Attributes:
+        name: of the record.
+        assigner: what is measured.
+        priors: what it assigns.
+        dense_objects: the dense form, which needs some 30 bytes for each object and prior, is not
+            run with more objects than these.
+    """
 
     name: str
     assigner: AnyAssigner
     priors: AnyPriors
+    dense_objects: int = 3000
 
     def grid(self, side: int) -> PriorGrid:
         """Priors of a square image of `side` pixels."""
@@ -48,6 +57,12 @@ class Case:
 
 CASES = (
     Case("hierarchical", Hierarchical(similarity="kl", topk=(3, 1), ratio=0.9), ReceptiveFields()),
+    Case(
+        "hierarchical_rpn",
+        Hierarchical(similarity="kl", topk=(3, 1), ratio=0.9),
+        ReceptiveFields(strides=(4, 8, 16, 32, 64), ratios=(0.5, 1.0, 2.0), offset=0.0),
+        dense_objects=500,
+    ),
     Case("max_iou", MaxIoU(), Anchors()),
     Case("atss", ATSS(), Anchors(octave_base_scale=8.0, scales_per_octave=1, ratios=(1.0,))),
     Case("fcos", FCOSAssigner(), Points()),
@@ -100,9 +115,10 @@ def measure(case: Case, count: int, *, dense: bool) -> Record:
     assignment = case.assigner(grid, targets)
     took = seconds(lambda: case.assigner(grid, targets), RUNS)
     extra = extra_megabytes(lambda: case.assigner(grid, targets))
-    record: Record = {"name": case.name, "objects": count, "seconds": took}
+    record: Record = {"name": case.name, "objects": count, "priors": grid.num_priors}
+    record["seconds"] = took
     record |= {"dense_seconds": None, "ratio": None, "extra_mb": extra, "equal": None}
-    if dense:
+    if dense and count <= case.dense_objects:
         start = time.process_time()
         expected = dense_assign(case.assigner, grid, targets)
         dense_took = time.process_time() - start
@@ -144,7 +160,7 @@ def show(record: Record) -> None:
         return "-" if value is None else f"{float(value) * scale:.{digits}f}"
 
     print(
-        f"{record['name']:<14}{record['objects']:>8}{number('seconds', 2, 1e3):>10}"
+        f"{record['name']:<18}{record['objects']:>8}{number('seconds', 2, 1e3):>10}"
         f"{number('dense_seconds', 3):>10}{number('ratio', 0):>8}{number('extra_mb', 1):>10}"
         f"{record['equal']!s:>7}",
         flush=True,
@@ -168,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("extra MB", 10),
         ("equal", 7),
     )
-    print(f"{'name':<14}" + "".join(head.rjust(width) for head, width in heads))
+    print(f"{'name':<18}" + "".join(head.rjust(width) for head, width in heads))
     records = []
     for case in CASES:
         for count in options.objects:
@@ -177,10 +193,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     count = options.objects[len(options.objects) // 2]
     sides = [400, 800, 1600, 3200]
     print(f"\nms with {count} objects, by side of the image in pixels")
-    print(f"{'name':<14}" + "".join(f"{side:>10}" for side in sides))
+    print(f"{'name':<18}" + "".join(f"{side:>10}" for side in sides))
     for case in CASES:
         row = [measure_side(case, count, side) for side in sides]
-        print(f"{case.name:<14}" + "".join(f"{float(r['seconds'] or 0) * 1e3:>10.2f}" for r in row))
+        print(f"{case.name:<18}" + "".join(f"{float(r['seconds'] or 0) * 1e3:>10.2f}" for r in row))
         records += row
     if options.json:
         for record in records:

@@ -23,6 +23,7 @@ class Scene:
     ignore: int
     limited: bool
     seed: int
+    border: float | None = None
 
     @property
     def level_sizes(self) -> list[tuple[int, int]]:
@@ -38,9 +39,12 @@ class Scene:
             padded = self.image_size
             if self.limited:
                 padded = (max(1, padded[0] - 37 * number), max(1, padded[1] - 37 * number))
+            size = padded if self.border is None else (padded[0], max(1, padded[1] - 9))
             labels = torch.zeros(len(boxes), dtype=torch.int64)
-            records.append(Targets(boxes, labels, ignore, padded, padded))
-        return PackedTargets.pack(records, limit_to_padding=self.limited)
+            records.append(Targets(boxes, labels, ignore, size, padded))
+        return PackedTargets.pack(
+            records, limit_to_padding=self.limited, allowed_border=self.border
+        )
 
     def _boxes(self, count: int, sides: tuple[float, float], generator: torch.Generator) -> Tensor:
         height, width = self.image_size
@@ -82,4 +86,5 @@ def scenes(max_objects: int = 400) -> st.SearchStrategy[Scene]:
         ignore=st.sampled_from((0, 0, 1, 4)),
         limited=st.booleans(),
         seed=st.integers(0, 10_000),
+        border=st.sampled_from((None, None, 0.0, 5.0)),
     )

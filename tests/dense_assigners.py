@@ -16,7 +16,7 @@ from motedet.structures import IGNORED, PackedTargets
 
 
 def dense_assign(assigner: AnyAssigner, grid: PriorGrid, targets: PackedTargets) -> Tensor:
-    """[B, P] gt_index, image by image, with the priors of the valid area only."""
+    """[B, P] gt_index, image by image, with the priors that take part only."""
     answer = torch.full((targets.num_images, grid.num_priors), IGNORED)
     shrinks = 0
     for image in range(targets.num_images):
@@ -25,6 +25,8 @@ def dense_assign(assigner: AnyAssigner, grid: PriorGrid, targets: PackedTargets)
         keep = torch.ones(grid.num_priors, dtype=torch.bool)
         if targets.valid_sizes is not None:
             keep = valid_mask(grid, *targets.valid_sizes[image])
+        if targets.allowed_border is not None:
+            keep &= border_mask(grid, *targets.image_sizes[image], targets.allowed_border)
         codes = dense_image(assigner, grid, keep, targets.boxes[rows], ignore, shrinks)
         first = int(rows[0]) if len(rows) else 0
         answer[image, keep] = torch.where(codes > 0, codes - 1 + first, codes - 1)
@@ -42,6 +44,16 @@ def valid_mask(grid: PriorGrid, height: int, width: int) -> Tensor:
         mask[:rows, :columns] = True
         masks.append(mask.flatten())
     return torch.cat(masks)
+
+
+def border_mask(grid: PriorGrid, height: int, width: int, border: float) -> Tensor:
+    boxes = grid.boxes()
+    return (
+        (boxes[:, 0] >= -border)
+        & (boxes[:, 1] >= -border)
+        & (boxes[:, 2] < width + border)
+        & (boxes[:, 3] < height + border)
+    )
 
 
 def level_counts(grid: PriorGrid, keep: Tensor) -> list[int]:
@@ -73,7 +85,10 @@ def _(
     priors = grid.boxes()[keep]
     if len(gt) == 0 or len(priors) == 0:
         return torch.zeros(len(priors), dtype=torch.int64)
-    overlaps = pairwise_iou(gt, priors)  # [G, N]
+    if assigner.similarity == "iou":
+        overlaps = pairwise_iou(gt, priors)  # [G, N]
+    else:
+        overlaps = pairwise_similarity("nwd", gt, priors, nwd_constant=assigner.nwd_constant)
     if assigner.ignore_iof is not None and len(ignore):
         if assigner.ignore_wrt_candidates:
             cover = pairwise_iof(priors, ignore).amax(1)

@@ -27,6 +27,8 @@ class Targets:
         image_size: (height, width) of the resized image, before any padding.
         padded_size: (height, width) to which this image alone was padded. Cells of the feature
             maps beyond it, which exist because another image of the batch is larger, are not valid.
+        seed: whatever is random about this image in the loss starts from it, so that a step does
+            not depend on the number of processes, nor on having been resumed.
     """
 
     boxes: Tensor
@@ -34,6 +36,7 @@ class Targets:
     ignore_boxes: Tensor
     image_size: Size
     padded_size: Size
+    seed: int = 0
 
     def __post_init__(self) -> None:
         """Check shapes; values are checked where data enters.
@@ -68,6 +71,7 @@ class Targets:
             self.ignore_boxes.to(device),
             self.image_size,
             self.padded_size,
+            self.seed,
         )
 
 
@@ -81,8 +85,10 @@ class PackedTargets:
         image_index: [G] int64, non-decreasing.
         ignore_boxes: [I, 4] xyxy.
         ignore_image_index: [I] int64, non-decreasing.
+        image_sizes: (height, width) of each image without its padding.
         valid_sizes: (height, width) per image within which priors take part; None if all do.
-        num_images: B.
+        allowed_border: only priors that reach at most so many pixels out of their image take part;
+            None for no such rule.
     """
 
     boxes: Tensor
@@ -90,17 +96,31 @@ class PackedTargets:
     image_index: Tensor
     ignore_boxes: Tensor
     ignore_image_index: Tensor
-    valid_sizes: tuple[Size, ...] | None
-    num_images: int
+    image_sizes: tuple[Size, ...]
+    valid_sizes: tuple[Size, ...] | None = None
+    allowed_border: float | None = None
+
+    @property
+    def num_images(self) -> int:
+        """B."""
+        return len(self.image_sizes)
 
     @classmethod
-    def pack(cls, targets: Sequence[Targets], *, limit_to_padding: bool = False) -> Self:
+    def pack(
+        cls,
+        targets: Sequence[Targets],
+        *,
+        limit_to_padding: bool = False,
+        allowed_border: float | None = None,
+    ) -> Self:
         """Concatenate the targets of a batch.
 
         Args:
             targets: one record per image, at least one.
             limit_to_padding: let only priors inside each image's `padded_size` take part, as the
                 published anchor detectors do.
+            allowed_border: pixels by which a prior may reach out of its image and still take part;
+                None lets all.
         """
         return cls(
             boxes=torch.cat([t.boxes for t in targets]),
@@ -108,8 +128,9 @@ class PackedTargets:
             image_index=_image_index([t.boxes for t in targets]),
             ignore_boxes=torch.cat([t.ignore_boxes for t in targets]),
             ignore_image_index=_image_index([t.ignore_boxes for t in targets]),
+            image_sizes=tuple(t.image_size for t in targets),
             valid_sizes=tuple(t.padded_size for t in targets) if limit_to_padding else None,
-            num_images=len(targets),
+            allowed_border=allowed_border,
         )
 
 

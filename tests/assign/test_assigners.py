@@ -122,6 +122,24 @@ def test_cells_beyond_the_valid_size_are_ignored(rule: AnyAssigner, priors: AnyP
 
 
 @every_rule
+@pytest.mark.parametrize("border", [0.0, 5.0])
+def test_priors_that_reach_out_of_the_image_are_ignored(
+    rule: AnyAssigner, priors: AnyPriors, border: float
+) -> None:
+    targets = batch([[50, 50, 62, 61], [0, 0, 9, 9]], [])
+    targets = replace(targets, allowed_border=border, image_sizes=((128, 90), (128, 160)))
+    gt_index = taken(rule, priors, targets)
+    boxes = priors(SIZES).boxes()
+    for image, width in enumerate((90, 160)):
+        limit = torch.tensor([width, 128]) + border
+        within = ((boxes[:, :2] >= -border) & (boxes[:, 2:] < limit)).all(1)
+        assert within.any()
+        assert (gt_index[image, ~within] == IGNORED).all()
+    assert (gt_index[0] == 0).any()
+    assert torch.equal(gt_index[1] == IGNORED, ~within)
+
+
+@every_rule
 def test_answer_follows_the_device(rule: AnyAssigner, priors: AnyPriors) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     targets = batch([[40, 40, 56, 57]], [[0, 0, 9, 9], [90, 60, 99, 80]])

@@ -1,4 +1,6 @@
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -77,6 +79,47 @@ def test_ignore_boxes_in_both_directions() -> None:
     assert MaxIoU()(GRID, targets).gt_index.tolist() == [[0, -1, -1]]
 
 
+NWD = MaxIoU(similarity="nwd", pos_iou=0.7, neg_iou=0.3, min_pos_iou=0.3)
+
+
+def test_nwd_by_hand() -> None:
+    # without a change of size NWD is exp(-distance / 12.8): 4 px 0.73, 8 px 0.54, 16 px 0.29
+    boxes: Boxes = [[4.0, 0, 14, 10], [20, 28, 30, 38], [100, 116, 110, 126]]
+    assert NWD(GRID, packed(boxes)).gt_index.tolist() == [[0, 1, -1]]
+    assignment = replace(NWD, low_quality=False)(GRID, packed(boxes))
+    assert assignment.gt_index.tolist() == [[0, IGNORED, -1]]
+    assert assignment.quality[0].tolist() == pytest.approx([math.exp(-4 / 12.8), 0, 0], rel=1e-5)
+
+
+def test_nwd_needs_no_overlap() -> None:
+    boxes: Boxes = [[11.0, 0, 12, 1]]
+    assert MaxIoU()(GRID, packed(boxes)).positive.sum() == 0
+    assert replace(NWD, min_pos_iou=0.1)(GRID, packed(boxes)).gt_index.tolist() == [[0, -1, -1]]
+    everywhere: Boxes = [[400.0, 400, 410, 410]]  # 430 px away, and still the best there is
+    assert replace(NWD, min_pos_iou=0.0)(GRID, packed(everywhere)).gt_index.tolist() == [
+        [-1, -1, 0]
+    ]
+
+
+def test_nwd_constant_is_the_unit_of_distance() -> None:
+    boxes: Boxes = [[20.0, 28, 30, 38]]  # 8 px
+    wide = replace(NWD, low_quality=False, nwd_constant=25.6)
+    assert wide(GRID, packed(boxes)).gt_index[0, 1] == 0
+
+
+def test_ties_in_nwd() -> None:
+    between: Boxes = [[10.0, 10, 20, 20]]  # as far from the first anchor as from the second
+    rule = replace(NWD, min_pos_iou=0.1)
+    assert rule(GRID, packed(between)).gt_index.tolist() == [[0, 0, -1]]
+    first = replace(rule, all_ties=False)(GRID, packed(between))
+    assert first.gt_index.tolist() == [[0, IGNORED, -1]]  # 14 px are neither near nor far
+
+
+def test_ignore_boxes_use_the_share_of_area_with_nwd_too() -> None:
+    targets = packed([[0.0, 0, 9, 9]], [[20.0, 20, 30, 26]])
+    assert replace(NWD, ignore_iof=0.5)(GRID, targets).gt_index.tolist() == [[0, IGNORED, -1]]
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -84,6 +127,7 @@ def test_ignore_boxes_in_both_directions() -> None:
         ({"neg_iou": 1.5}, "neg_iou must be in"),
         ({"neg_iou": (0.4, 0.1)}, r"neg_iou must be in .* got \(0.4, 0.1\)"),
         ({"min_pos_iou": -0.1}, "min_pos_iou must be at least 0"),
+        ({"nwd_constant": 0.0}, "nwd_constant must be positive; got 0.0"),
         ({"ignore_iof": 0.0}, "ignore_iof must be positive or None; got 0.0"),
     ],
     ids=str,

@@ -59,6 +59,20 @@ max_iou_rules = st.builds(
     ignore_iof=st.sampled_from((None, 0.2, 0.5)),
     ignore_wrt_candidates=st.booleans(),
     zero_overlap_matches=st.booleans(),
+    similarity=st.just("iou"),
+)
+nwd_rules = st.builds(
+    MaxIoU,
+    pos_iou=st.sampled_from((0.7, 0.7, 0.9)),
+    neg_iou=st.sampled_from((0.3, 0.3, 0.6, (0.0, 0.3), (0.1, 0.3))),
+    min_pos_iou=st.sampled_from((0.3, 0.3, 0.0, 0.5)),
+    low_quality=st.booleans(),
+    all_ties=st.booleans(),
+    ignore_iof=st.sampled_from((None, 0.2, 0.5)),
+    ignore_wrt_candidates=st.booleans(),
+    zero_overlap_matches=st.booleans(),
+    similarity=st.just("nwd"),
+    nwd_constant=st.sampled_from((12.8, 2.0, 60.0)),
 )
 atss_rules = st.builds(
     ATSS, topk=st.sampled_from((1, 3, 9, 13)), ignore_iof=st.sampled_from((None, 0.5))
@@ -78,6 +92,12 @@ hierarchical_rules = st.builds(
 @EXAMPLES
 @given(scene=scenes(), priors=anchors, rule=max_iou_rules)
 def test_max_iou(scene: Scene, priors: Anchors, rule: MaxIoU) -> None:
+    check(rule, priors, scene)
+
+
+@EXAMPLES
+@given(scene=scenes(), priors=anchors, rule=nwd_rules)
+def test_max_nwd(scene: Scene, priors: Anchors, rule: MaxIoU) -> None:
     check(rule, priors, scene)
 
 

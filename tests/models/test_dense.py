@@ -31,8 +31,7 @@ def test_labels_of_priors() -> None:
         image_index=torch.tensor([0, 1, 1]),
         ignore_boxes=torch.zeros(0, 4),
         ignore_image_index=torch.zeros(0, dtype=torch.int64),
-        valid_sizes=None,
-        num_images=2,
+        image_sizes=((8, 8), (8, 8)),
     )
     assert prior_labels(match, packed).tolist() == [[5, -1, -1], [7, 6, 7]]
     assert positives_or_one(match) == 4

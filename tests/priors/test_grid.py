@@ -54,6 +54,7 @@ def test_lattices_rebuild_every_prior() -> None:
                 box = GRID.boxes()[index]
                 assert torch.equal((box[:2] + box[2:]) / 2, lattices.centers[m] + shift)
                 assert torch.equal(box[2:] - box[:2], lattices.sides[m])
+                assert torch.equal(box, lattices.boxes[m] + shift.repeat(2))
                 assert torch.equal(GRID.points()[index], lattices.points[m] + shift)
                 seen.append(index)
     assert sorted(seen) == list(range(14))
@@ -71,6 +72,23 @@ def test_inside_counts_cells_that_start_before_the_edge(size: tuple[int, int], w
     assert mask[1].all()
 
 
+@pytest.mark.parametrize(
+    ("border", "want"),
+    [
+        (0.0, [1, 3, 7, 9]),  # what ends at 8; the limit on the right is excluded
+        (1.0, [1, 3, 7, 9]),  # -1 is allowed, but not -2
+        (2.0, [0, 1, 2, 3, 6, 7, 8, 9]),
+        (4.0, [0, 1, 2, 3, 5, 6, 7, 8, 9, 11, 12]),
+        (100.0, list(range(14))),
+        (-9.0, []),
+    ],
+)
+def test_within_a_border(border: float, want: list[int]) -> None:
+    mask = GRID.within([(9, 9), (0, 0)], border)
+    assert mask.shape == (2, 14)
+    assert mask[0].nonzero()[:, 0].tolist() == want
+
+
 def test_tensors_are_made_once_and_can_train() -> None:
     grid = PriorGrid(GRID.levels)
     with torch.inference_mode():
@@ -86,6 +104,7 @@ def test_empty_levels() -> None:
     assert grid.num_priors == 0
     assert grid.boxes().shape == (0, 4)
     assert grid.inside([(8, 8)]).shape == (1, 0)
+    assert grid.within([(8, 8)], 0.0).shape == (1, 0)
 
 
 @pytest.mark.parametrize("priors", [Anchors(), Points(), ReceptiveFields()], ids=lambda p: p.kind)

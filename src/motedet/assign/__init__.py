@@ -8,6 +8,8 @@ from motedet.assign.atss import ATSS
 from motedet.assign.fcos import FCOSAssigner
 from motedet.assign.hierarchical import Hierarchical
 from motedet.assign.max_iou import MaxIoU
+from motedet.assign.proposals import BestOverlap
+from motedet.assign.sampling import RandomSampler, Sample
 from motedet.priors import PriorGrid
 from motedet.structures import Assignment, PackedTargets
 
@@ -34,7 +36,10 @@ __all__ = [
     "ATSS",
     "AnyAssigner",
     "Assigner",
+    "BestOverlap",
     "FCOSAssigner",
     "Hierarchical",
     "MaxIoU",
+    "RandomSampler",
+    "Sample",
 ]

@@ -98,7 +98,7 @@ class ATSS:
         """[N, G] the nearest priors of each level, nearest first, -1 where a level has no more."""
         image = targets.image_index
         lattices = grid.lattices(image.device)
-        cells = usable_cells(grid, targets.valid_sizes, image)  # [G, M, 2] or [1, M, 2]
+        cells = usable_cells(grid, targets, image)  # [G, M, 4] or [1, M, 4]
         everyone = torch.arange(len(image), device=image.device)
         # A block this large holds the nearest and shows it, but for objects far off the grid.
         size = math.isqrt(self.topk - 1) + 3
@@ -124,7 +124,7 @@ class ATSS:
         grid, targets, lattices = ground.grid, ground.targets, ground.lattices
         boxes = targets.boxes.float()[rows]
         center = ((boxes[:, :2] + boxes[:, 2:]) / 2)[:, None]  # [R, 1, 2]
-        cells = ground.cells if len(ground.cells) == 1 else ground.cells[rows]  # [R or 1, A, 2]
+        cells = ground.cells if len(ground.cells) == 1 else ground.cells[rows]  # [R or 1, A, 4]
         prior, first = nearest_block(lattices, cells, center, size)  # [R, A, size^2], [R, A, 2]
         prior = prior.flatten(1)  # [R, S]
         distance = (grid.centers(boxes.device)[prior] - center).square().sum(-1).sqrt()
@@ -150,7 +150,7 @@ class _Ground:
         targets: G objects of B images.
         covered: [B * P] bool or None.
         lattices: the A lattices of the level.
-        cells: [G, A, 2] or [1, A, 2] usable columns and rows.
+        cells: [G, A, 4] or [1, A, 4] usable cells.
     """
 
     grid: PriorGrid
@@ -164,9 +164,10 @@ def _beyond(lattices: Lattices, cells: Tensor, center: Tensor, first: Tensor, si
     """[R] a distance that every prior outside of the blocks exceeds; inf if there is none."""
     stride = lattices.stride[:, None]  # [A, 1]
     at = (center - lattices.centers) / stride  # [R, A, 2] in cells
-    before = (at - (first - 1)).where(first > 0, math.inf)
-    after = (first + size - at).where(first + size < cells, math.inf)
-    nearest = at.round().clamp(min=0).minimum(cells - 1)
+    start, end = cells[..., :2], cells[..., 2:]  # [R or 1, A, 2] each
+    before = (at - (first - 1)).where(first > start, math.inf)
+    after = (first + size - at).where(first + size < end, math.inf)
+    nearest = at.round().maximum(start).minimum(end - 1)
     aside = (at - nearest).flip(-1)  # [R, A, 2] how far at least in the other direction
     return (torch.minimum(before, after).hypot(aside) * stride).amin((1, 2))
 

@@ -73,7 +73,7 @@ class FCOSAssigner:
         best = torch.zeros(slots, dtype=torch.int64, device=boxes.device)  # see `key`
         smallness = LOW_BITS - float_bits(box_area(boxes).clamp(min=0))  # [G]
         low, high = self._extent(grid, boxes)
-        cells = usable_cells(grid, targets.valid_sizes, targets.image_index)
+        cells = usable_cells(grid, targets, targets.image_index)
         for pairs in pairs_between(grid, cells, low, high):
             key = (smallness[pairs.gt] << 31) | (MAX_ROW - pairs.gt)  # [E], 0 is nothing
             key = key.where(self._fits(grid, boxes, pairs), 0)

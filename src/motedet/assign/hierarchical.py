@@ -16,6 +16,7 @@ from motedet.assign.pairs import (
     pairs_between,
     segment_kth_largest,
     usable_cells,
+    usable_priors,
 )
 from motedet.assign.reach import Similarity, similarity_reach
 from motedet.geometry import aligned_iof, aligned_similarity
@@ -31,10 +32,10 @@ class Hierarchical:
     """Each object gets its most similar priors, then those most similar to shrunk priors.
 
     In each stage an object takes all priors whose similarity is at least its k-th largest value, so
-    ties are taken together. A prior that several objects take goes to the last of them, whatever
-    its size; the first stage goes before the second. A prior that nobody takes is background,
-    unless in the second stage it is `min_similarity` to some object, or (GIoU) negative to all:
-    then it is ignored.
+    ties are taken together; where fewer than k priors take part it takes them all. A prior that
+    several objects take goes to the last of them, whatever its size; the first stage goes before
+    the second. A prior that nobody takes is background, unless in the second stage it is
+    `min_similarity` to some object, or (GIoU) negative to all: then it is ignored.
 
     Attributes:
         similarity: how an object and a prior are compared. `iof` is the released code's: IoU.
@@ -98,7 +99,7 @@ class Hierarchical:
             boxes=boxes,
             priors=grid.boxes(boxes.device),
             lattices=grid.lattices(boxes.device),
-            cells=usable_cells(grid, targets.valid_sizes, image),
+            cells=usable_cells(grid, targets, image),
             objects_per_image=image.bincount(minlength=targets.num_images),
             floor=-1.0 if signed else 0.0,
             taken=nothing,
@@ -208,10 +209,9 @@ class Hierarchical:
             return key.repeat_interleave(num_priors)
         free = ~covered.view(targets.num_images, -1)  # [B, P]
         if self.ignore_rule == "published":
-            usable = free
-            if targets.valid_sizes is not None:
-                usable = free & batch.grid.inside(targets.valid_sizes, short.device)
-            free = free | (usable.sum(1, keepdim=True) < self.topk[stage])
+            usable = usable_priors(batch.grid, targets)  # [B, P]
+            left = free if usable is None else free & usable
+            free = free | (left.sum(1, keepdim=True) < self.topk[stage])
         return key[:, None].where(free, 0).flatten()
 
     def _conclude(self, batch: "_Batch", excluded: Tensor | None) -> Assignment:
@@ -271,7 +271,7 @@ class _Batch:
         boxes: [G, 4] float32.
         priors: [P, 4] unshrunk boxes.
         lattices: of the grid.
-        cells: [G, M, 2] or [1, M, 2] usable columns and rows.
+        cells: [G, M, 4] or [1, M, 4] usable cells.
         objects_per_image: [B].
         floor: similarity of the pairs that are not worth finding: all share it, or none has it.
         taken: [B * P] the last object that takes each prior and their similarity, packed so that

@@ -15,9 +15,10 @@ from motedet.assign.pairs import (
     nearest_block,
     pairs_between,
     usable_cells,
+    usable_priors,
 )
-from motedet.assign.reach import iou_reach
-from motedet.geometry import aligned_iof, aligned_iou
+from motedet.assign.reach import similarity_reach
+from motedet.geometry import aligned_iof, aligned_iou, aligned_similarity
 from motedet.priors import PriorGrid
 from motedet.structures import BACKGROUND, IGNORED, Assignment, PackedTargets, Pairs
 
@@ -27,6 +28,9 @@ TAKEN: Final = 1 << 62  # above every packed IoU, which is at most 1
 @dataclass(frozen=True, kw_only=True)
 class MaxIoU:
     """A prior learns from the object it overlaps most, if enough; each object gets its best priors.
+
+    With `similarity` "nwd" (Wang et al. 2021, 2110.13389) every IoU below is the NWD instead, but
+    for that with ignore boxes.
 
     Attributes:
         pos_iou: IoU from which a prior is positive.
@@ -41,6 +45,8 @@ class MaxIoU:
         ignore_wrt_candidates: whether the share is of the prior's area, or of the ignore box's.
         zero_overlap_matches: as published, an object that overlaps no prior "ties" with every prior
             at IoU 0 if `min_pos_iou` is 0 and takes the whole image. False needs an IoU above 0.
+        similarity: how an object and a prior are compared.
+        nwd_constant: C of NWD in pixels.
     """
 
     kind: Literal["max_iou"] = "max_iou"
@@ -52,6 +58,8 @@ class MaxIoU:
     ignore_iof: float | None = None
     ignore_wrt_candidates: bool = True
     zero_overlap_matches: bool = False
+    similarity: Literal["iou", "nwd"] = "iou"
+    nwd_constant: float = 12.8
 
     def __post_init__(self) -> None:
         """Reject thresholds that say nothing."""
@@ -64,6 +72,8 @@ class MaxIoU:
             raise ValueError(f"min_pos_iou must be at least 0; got {self.min_pos_iou}.")
         if self.ignore_iof is not None and self.ignore_iof <= 0:
             raise ValueError(f"ignore_iof must be positive or None; got {self.ignore_iof}.")
+        if self.nwd_constant <= 0:
+            raise ValueError(f"nwd_constant must be positive; got {self.nwd_constant}.")
 
     def __call__(self, grid: PriorGrid, targets: PackedTargets) -> Assignment:
         """Assign a batch.
@@ -75,7 +85,7 @@ class MaxIoU:
         covered = None
         if self.ignore_iof is not None and len(targets.ignore_boxes) > 0:
             covered = self._covered(grid, targets, self.ignore_iof)  # [B * P]
-        cells = usable_cells(grid, targets.valid_sizes, targets.image_index)
+        cells = usable_cells(grid, targets, targets.image_index)
         wanted = self._wanted(grid, targets, cells, covered)  # [G]
         best = self._compete(grid, targets, cells, covered, wanted)  # [B * P]
         gt_index = torch.full_like(best, BACKGROUND)
@@ -130,11 +140,17 @@ class MaxIoU:
         best = image.new_zeros(targets.num_images * grid.num_priors)
         top = boxes.new_zeros(len(boxes))  # [G] the largest IoU of each object
         lattices, priors = grid.lattices(boxes.device), grid.boxes(boxes.device)
-        reach = iou_reach(boxes[:, None, 2:] - boxes[:, None, :2], lattices.sides, wanted)
+        reach = similarity_reach(
+            self.similarity,
+            boxes[:, None, 2:] - boxes[:, None, :2],
+            lattices.sides,
+            wanted,
+            nwd_constant=self.nwd_constant,
+        )
         center = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2 - lattices.centers  # [G, M, 2]
         for pairs in pairs_between(grid, cells, center - reach, center + reach):
             slot = image[pairs.gt] * grid.num_priors + pairs.prior  # [E]
-            iou = aligned_iou(boxes[pairs.gt], priors[pairs.prior])  # [E]
+            iou = self._likeness(boxes[pairs.gt], priors[pairs.prior])  # [E]
             if covered is not None:
                 iou = iou.masked_fill(covered[slot], 0)
             bits = float_bits(iou)
@@ -150,6 +166,12 @@ class MaxIoU:
             best = best.maximum(self._whole_image(grid, targets, top == 0, covered))
         return best
 
+    def _likeness(self, boxes: Tensor, priors: Tensor) -> Tensor:
+        """[...] similarity of objects [..., 4] and priors [..., 4]."""
+        if self.similarity == "iou":
+            return aligned_iou(boxes, priors)
+        return aligned_similarity("nwd", boxes, priors, nwd_constant=self.nwd_constant)
+
     def _wanted(
         self, grid: PriorGrid, targets: PackedTargets, cells: Tensor, covered: Tensor | None
     ) -> Tensor:
@@ -160,12 +182,12 @@ class MaxIoU:
         boxes = targets.boxes.float()
         low, high = self._negative_band
         lowest = min(self.pos_iou, high, low if low > 0 else 1.0)
-        if not self.low_quality or grid.num_priors == 0:
+        if not self.low_quality or self.min_pos_iou >= lowest or grid.num_priors == 0:
             return boxes.new_full((len(boxes),), lowest)
         center = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2  # [G, 1, 2]
         lattices = grid.lattices(boxes.device)
         nearest = nearest_block(lattices, cells, center, 1)[0].flatten(1)  # [G, M]
-        iou = aligned_iou(boxes[:, None], grid.boxes(boxes.device)[nearest])  # [G, M]
+        iou = self._likeness(boxes[:, None], grid.boxes(boxes.device)[nearest])  # [G, M]
         usable = nearest >= 0
         if covered is not None:
             slot = targets.image_index[:, None] * grid.num_priors + nearest.clamp(min=0)
@@ -177,9 +199,9 @@ class MaxIoU:
     ) -> Tensor:
         """[B * P] the last object [G] without overlap in each image, packed, 0 if there is none."""
         shape = (targets.num_images, grid.num_priors)
-        free = torch.ones(shape, dtype=torch.bool, device=lost.device)
-        if targets.valid_sizes is not None:
-            free = grid.inside(targets.valid_sizes, lost.device)
+        free = usable_priors(grid, targets)  # [B, P]
+        if free is None:
+            free = torch.ones(shape, dtype=torch.bool, device=lost.device)
         if covered is not None:
             free = free & ~covered.reshape(shape)
         if not self.all_ties:

@@ -20,26 +20,64 @@ MARGIN: Final = 0.02  # pixels by which windows are widened: float32 rounding be
 LOW_BITS: Final = (1 << 32) - 1
 
 
-def usable_cells(
-    grid: PriorGrid, valid_sizes: Sequence[Size] | None, image_index: Tensor
-) -> Tensor:
-    """Columns and rows of each lattice that take part, for each object.
+def usable_cells(grid: PriorGrid, targets: PackedTargets, image_index: Tensor) -> Tensor:
+    """The rectangle of cells of each lattice that take part, for each object.
 
     Args:
         grid: M lattices.
-        valid_sizes: (height, width) in pixels of each image; None if all cells take part.
+        targets: B images, with the rules for what takes part.
         image_index: [G] image of each object.
 
     Returns:
-        [G, M, 2] int64, or [1, M, 2] if all cells take part.
+        [G, M, 4] int64: first column and row, then the column and row after the last; an empty
+        rectangle ends before it starts. [1, M, 4] where that is the same for all objects.
     """
     lattices = grid.lattices(image_index.device)
-    if valid_sizes is None:
-        return lattices.cells[None]
-    sizes = torch.tensor(valid_sizes, device=image_index.device).flip(-1)  # [B, 2] width, height
-    stride = lattices.stride[:, None].long()  # [M, 1]
-    cells = (sizes[:, None] + stride - 1).div(stride, rounding_mode="floor")  # [B, M, 2]
-    return cells.minimum(lattices.cells)[image_index]
+    start, end = torch.zeros_like(lattices.cells)[None], lattices.cells[None]  # [1, M, 2] each
+    if targets.valid_sizes is not None:
+        sizes = torch.tensor(targets.valid_sizes, device=end.device).flip(-1)  # [B, 2]
+        stride = lattices.stride[:, None].long()  # [M, 1]
+        covering = (sizes[:, None] + stride - 1).div(stride, rounding_mode="floor")  # [B, M, 2]
+        end = end.minimum(covering)
+    if targets.allowed_border is not None:
+        within = _cells_within(lattices, targets.image_sizes, targets.allowed_border)  # [B, M, 4]
+        start, end = start.maximum(within[..., :2]), end.minimum(within[..., 2:])
+    cells = torch.cat((start.expand_as(end), end), dim=-1)  # [B, M, 4]
+    return cells if len(cells) == 1 else cells[image_index]
+
+
+def _cells_within(lattices: Lattices, sizes: Sequence[Size], border: float) -> Tensor:
+    """[B, M, 4] rectangles of the cells whose boxes `PriorGrid.within` lets take part.
+
+    Each side of a box rises with its cell, so each limit is the first cell where it is reached.
+    """
+    corner = torch.tensor(sizes, device=lattices.boxes.device).flip(-1) + border  # [B, 2]
+    limits = torch.cat((torch.full_like(corner, -border), corner), dim=1)[:, None].float()
+    stride = lattices.stride[:, None]  # [M, 1]
+    guess = ((limits - lattices.boxes) / stride).ceil()  # [B, M, 4]
+    # The box table is rounded to float32, and so is the guess: the neighbours decide.
+    near = guess[..., None] + torch.arange(-1, 2, device=guess.device)  # [B, M, 4, 3]
+    below = near * stride[..., None] + lattices.boxes[..., None] < limits[..., None]
+    return (guess - 1).long() + below.sum(-1)
+
+
+def usable_priors(grid: PriorGrid, targets: PackedTargets) -> Tensor | None:
+    """The priors that take part.
+
+    Args:
+        grid: P priors.
+        targets: B images, with the rules for what takes part.
+
+    Returns:
+        [B, P] bool; None if all do.
+    """
+    device, usable = targets.boxes.device, None
+    if targets.valid_sizes is not None:
+        usable = grid.inside(targets.valid_sizes, device)
+    if targets.allowed_border is not None:
+        within = grid.within(targets.image_sizes, targets.allowed_border, device)
+        usable = within if usable is None else usable & within
+    return usable
 
 
 def nearest_block(
@@ -49,20 +87,21 @@ def nearest_block(
 
     Args:
         lattices: with any leading shape [...].
-        cells: [..., 2] usable columns and rows.
+        cells: [..., 4] usable cells, from `usable_cells`.
         centers: [..., 2] places (x, y) in pixels.
         size: cells per side.
 
     Returns:
-        [..., size * size] priors in row order, -1 where the lattice is smaller than the block, and
+        [..., size * size] priors in row order, -1 where fewer cells than that are usable, and
         [..., 2] the first column and row.
     """
     at = (centers - lattices.centers) / lattices.stride[..., None]  # [..., 2] in cells
-    first = (at - size / 2).ceil().long().minimum(cells - size).clamp(min=0)  # [..., 2]
+    start, end = cells[..., :2], cells[..., 2:]
+    first = (at - size / 2).ceil().long().minimum(end - size).maximum(start)  # [..., 2]
     cell = first[..., None] + torch.arange(size, device=first.device)  # [..., 2, size]
     part = cell * lattices.steps[..., None]  # [..., 2, size]
     prior = part[..., 0, None, :] + part[..., 1, :, None] + lattices.first[..., None, None]
-    usable = cell < cells[..., None]  # [..., 2, size]
+    usable = cell < end[..., None]  # [..., 2, size]
     usable = usable[..., 0, None, :] & usable[..., 1, :, None]  # [..., size, size]
     return prior.where(usable, -1).flatten(-2), first
 
@@ -72,7 +111,7 @@ def pairs_between(grid: PriorGrid, cells: Tensor, low: Tensor, high: Tensor) -> 
 
     Args:
         grid: M lattices.
-        cells: [G, M, 2] or [1, M, 2], from `usable_cells`.
+        cells: [G, M, 4] or [1, M, 4], from `usable_cells`.
         low: [G, M, 2] smallest (x, y) wanted, in pixels from the prior in cell (0, 0).
         high: [G, M, 2] largest (x, y) wanted, included; below `low` where nothing is.
 
@@ -81,8 +120,9 @@ def pairs_between(grid: PriorGrid, cells: Tensor, low: Tensor, high: Tensor) -> 
     """
     lattices = grid.lattices(low.device)
     stride = lattices.stride[:, None]  # [M, 1]
-    first = ((low - MARGIN) / stride).ceil().clamp(min=0)  # [G, M, 2]
-    last = ((high + MARGIN) / stride).floor().minimum(cells - 1)  # [G, M, 2]
+    start, end = cells[..., :2].to(low.dtype), cells[..., 2:].to(low.dtype)  # [G or 1, M, 2]
+    first = ((low - MARGIN) / stride).ceil().maximum(start)  # [G, M, 2]
+    last = ((high + MARGIN) / stride).floor().minimum(end - 1)  # [G, M, 2]
     extent = last - first + 1  # [G, M, 2]
     gt, lattice = (extent > 0).all(-1).nonzero(as_tuple=True)  # [W], W windows
     first, extent = first[gt, lattice].long(), extent[gt, lattice].long()  # [W, 2]
@@ -139,7 +179,7 @@ def covered_priors(
     lattices = grid.lattices(boxes.device)
     center = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2 - lattices.centers  # [I, M, 2]
     reach = ((boxes[:, None, 2:] - boxes[:, None, :2]).abs() + lattices.sides) / 2  # [I, M, 2]
-    cells = usable_cells(grid, targets.valid_sizes, image)
+    cells = usable_cells(grid, targets, image)
     occupied = torch.zeros(targets.num_images, dtype=torch.bool, device=boxes.device)
     occupied[targets.image_index] = True
     for pairs in pairs_between(grid, cells, center - reach, center + reach):
@@ -191,7 +231,7 @@ def bits_float(bits: Tensor) -> Tensor:
 def conclude(
     grid: PriorGrid, targets: PackedTargets, gt_index: Tensor, quality: Tensor
 ) -> Assignment:
-    """The assignment of a batch from flat tables; priors outside of the valid sizes are ignored.
+    """The assignment of a batch from flat tables; priors that take no part are ignored.
 
     Args:
         grid: P priors.
@@ -201,6 +241,7 @@ def conclude(
     """
     shape = (targets.num_images, grid.num_priors)
     gt_index = gt_index.view(shape)
-    if targets.valid_sizes is not None:
-        gt_index = gt_index.where(grid.inside(targets.valid_sizes, gt_index.device), IGNORED)
+    usable = usable_priors(grid, targets)  # [B, P]
+    if usable is not None:
+        gt_index = gt_index.where(usable, IGNORED)
     return Assignment(gt_index, quality.view(shape))

@@ -53,6 +53,7 @@ class Lattices:
 
     Attributes:
         stride: [M] float32, pixels.
+        boxes: [M, 4] float32, xyxy of the box in cell (0, 0).
         centers: [M, 2] float32, centre of the box in cell (0, 0).
         points: [M, 2] float32, point of cell (0, 0).
         sides: [M, 2] float32, width and height of the boxes.
@@ -62,6 +63,7 @@ class Lattices:
     """
 
     stride: Tensor
+    boxes: Tensor
     centers: Tensor
     points: Tensor
     sides: Tensor
@@ -73,6 +75,7 @@ class Lattices:
         """Some of the lattices."""
         return Lattices(
             self.stride[part],
+            self.boxes[part],
             self.centers[part],
             self.points[part],
             self.sides[part],
@@ -150,6 +153,26 @@ class PriorGrid:
         masks = [_cells_inside(level, limits) for level in self.levels]  # [B, n_l] each
         return torch.cat(masks, dim=1)
 
+    def within(
+        self, sizes: Sequence[Size], border: float, device: torch.device | str = "cpu"
+    ) -> Tensor:
+        """Which priors reach at most `border` pixels out of each image.
+
+        As published, the left and the upper limit count as within, the right and the lower do not.
+
+        Args:
+            sizes: (height, width) in pixels, of each of B images.
+            border: pixels.
+            device: of the answer.
+
+        Returns:
+            [B, P] bool.
+        """
+        x1, y1, x2, y2 = self.boxes(device).unbind(1)  # [P] each
+        limits = torch.tensor(sizes, dtype=torch.float32, device=device) + border  # [B, 2]
+        height, width = limits[:, None].unbind(-1)  # [B, 1] each
+        return ((x1 >= -border) & (y1 >= -border)) & (x2 < width) & (y2 < height)
+
     def _keep(
         self, name: str, device: torch.device | str, make: Callable[[torch.device], _Made]
     ) -> _Made:
@@ -202,6 +225,7 @@ class PriorGrid:
         )
         return Lattices(
             stride=stride,
+            boxes=bases,
             centers=(bases[:, :2] + bases[:, 2:]) / 2,
             points=offset[:, None].expand(-1, 2),
             sides=bases[:, 2:] - bases[:, :2],

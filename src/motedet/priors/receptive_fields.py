@@ -177,6 +177,7 @@ def _steps(module: nn.Module) -> Iterator[tuple[int, int]]:
         dilation = getattr(module, "dilation", 1)
         kernel = (_larger(module.kernel_size) - 1) * _larger(dilation) + 1
         yield kernel, _larger(module.stride)
+        return  # what a convolution is made of (offsets, switches) does not see further
     children = dict(module.named_children())
     in_block = any(isinstance(child, nn.Conv2d) for child in children.values())
     for name, child in children.items():
