@@ -103,6 +103,48 @@ def write_voc(root: Path, xml: str | None = None) -> Path:
     return root
 
 
+VISDRONE_LINES = (
+    "10,20,4,6,1,4,0,0",  # car
+    "30,5,1,1,1,1,0,2,",  # pedestrian, with the comma that some files have
+    "",
+    "0,28,20,20,0,0,0,0",  # ignored region
+    "40,30,5,5,0,11,0,0",  # others
+    "50,40,8,3,0,5,1,1",  # van of score 0
+)
+
+
+def write_visdrone(root: Path, *, parts: Sequence[str] = ("train", "val")) -> Path:
+    """`VisDrone2019-DET-{train,val}/` with image a as above and image b without objects."""
+    for part in parts:
+        folder = root / f"VisDrone2019-DET-{part}"
+        (folder / "annotations").mkdir(parents=True)
+        for name, text in (("a", "\r\n".join(VISDRONE_LINES)), ("b", "")):
+            write_image(folder / "images" / f"{part}_{name}.jpg")
+            (folder / "annotations" / f"{part}_{name}.txt").write_bytes(text.encode())
+    return root
+
+
+DOTA_LINES = (
+    "imagesource:GoogleEarth",
+    "gsd:0.146",
+    "10.0 20.0 14.0 20.0 14.0 26.0 10.0 26.0 ship 0",
+    "",
+    "30 10 40 20 30 30 20 20 plane 1",  # a square on its corner
+    "50 40 58 40 58 43 50 43 small-vehicle 2",
+)
+
+
+def write_dota(root: Path, *, texts: str = "labelTxt-v2.0/DOTA-v2.0_{}") -> Path:
+    """`{train,val}/images` and text files; image P0 as above, image P1 without objects."""
+    for split in ("train", "val"):
+        folder = root / split / texts.format(split)
+        folder.mkdir(parents=True)
+        for number, text in enumerate(("\r\n".join(DOTA_LINES), "imagesource:GF-2\ngsd:null\n")):
+            write_image(root / split / "images" / "part1" / f"P{number}{split}.png")
+            (folder / f"P{number}{split}.txt").write_bytes(text.encode())
+    return root
+
+
 def make_sample(
     boxes: Sequence[Sequence[float]] = (), *, size: tuple[int, int] = (48, 64)
 ) -> Sample:

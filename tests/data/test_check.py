@@ -3,8 +3,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from fake_data import coco_content, write_coco, write_image, write_json, write_voc, write_yolo
+from fake_data import (
+    coco_content,
+    write_coco,
+    write_dota,
+    write_image,
+    write_json,
+    write_visdrone,
+    write_voc,
+    write_yolo,
+)
 from motedet.data.check import check_dataset, size_bins
 from motedet.errors import DataError
 
@@ -135,3 +145,38 @@ def test_voc_without_splits(tmp_path: Path) -> None:
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no annotations found"):
         check_dataset(tmp_path)
+
+
+def test_visdrone_folders_and_single_parts(tmp_path: Path) -> None:
+    report = check_dataset(write_visdrone(tmp_path), decode=True)
+    assert [split.name for split in report.splits] == ["train", "val"]
+    assert report.fatal == ()
+    assert (report.num_images, report.num_objects) == (4, 10)
+    assert {name: n for name, n in report.class_counts.items() if n} == {
+        "pedestrian": 2,
+        "car": 2,
+        "van": 2,
+    }
+    part = check_dataset(tmp_path / "VisDrone2019-DET-val")
+    assert [split.name for split in part.splits] == ["all"]
+    shutil.rmtree(tmp_path / "VisDrone2019-DET-val")
+    assert [split.name for split in check_dataset(tmp_path).splits] == ["train"]
+
+
+def test_dota_folders(tmp_path: Path) -> None:
+    report = check_dataset(write_dota(tmp_path))
+    assert [split.name for split in report.splits] == ["train", "val"]
+    assert report.fatal == ()
+    assert report.class_counts == {"plane": 2, "ship": 2, "small-vehicle": 2}
+    text = tmp_path / "val" / "labelTxt-v2.0" / "DOTA-v2.0_val" / "P0val.txt"
+    text.write_text("oops\n")
+    assert [(p.kind, p.file) for p in check_dataset(tmp_path).fatal] == [
+        ("bad entry", text),
+        ("no objects", tmp_path),
+    ]
+
+
+def test_images_beyond_the_limit_of_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_dota(tmp_path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)
+    assert check_dataset(tmp_path, decode=True).fatal == ()

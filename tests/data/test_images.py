@@ -98,3 +98,12 @@ def test_file_that_is_no_image_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(DataError, match=r"a.png: cannot be read as an image"):
         read_image(tmp_path / "a.png")
+
+
+def test_image_beyond_pillows_limit_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_image(tmp_path / "a.png", size=(40, 40))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)
+    assert read_image(tmp_path / "a.png").shape == (3, 40, 40)
+    assert read_image_size(tmp_path / "a.png") == (40, 40)

@@ -36,6 +36,29 @@ def test_record_of_rows_keeps_every_field() -> None:
     assert record[np.array([False, True])].annotation_ids.tolist() == [8]
 
 
+def test_crowds_of_any_class_are_the_exception() -> None:
+    rows = [
+        Row((1, 2, 3, 5), 0, 9, 6.0),
+        Row((0, 0, 9, 9), 0, 8, 81.0, crowd=True, any_class=True),
+    ]
+    record = ImageRecord.of(5, Path("x.png"), size=(48, 64), rows=rows)
+    assert record.any_class.tolist() == [False, True]
+    assert record[record.crowd].any_class.tolist() == [True]
+    plain = ImageRecord(
+        image_id=1,
+        path=Path("x.png"),
+        width=9,
+        height=9,
+        boxes=np.zeros((2, 4)),
+        labels=np.zeros(2, np.int64),
+        crowd=np.ones(2, bool),
+        ignore=np.zeros(2, bool),
+        areas=np.zeros(2),
+        annotation_ids=np.arange(2),
+    )
+    assert plain.any_class.tolist() == [False, False]
+
+
 def test_record_without_rows_has_empty_arrays() -> None:
     record = ImageRecord.of(5, Path("x.png"), size=(48, 64), rows=[])
     assert record.boxes.shape == (0, 4)

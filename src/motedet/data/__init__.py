@@ -3,7 +3,7 @@
 from motedet.data.annotations import prepare_catalog
 from motedet.data.check import image_problems
 from motedet.data.dataset import DetectionDataset, decoded_bytes
-from motedet.data.datasets import AITOD, AnyDataset, COCODataset, Folder
+from motedet.data.datasets import AITOD, DOTA, AnyDataset, COCODataset, Folder, VisDrone
 from motedet.data.formats import coco_dict, read_annotations
 from motedet.data.images import IMAGE_SUFFIXES, read_image, read_image_size
 from motedet.data.records import Catalog, ImageRecord, Problem, count_kinds, refuse_fatal
@@ -12,6 +12,7 @@ from motedet.data.transforms import AnyTransform, Compose
 
 __all__ = [
     "AITOD",
+    "DOTA",
     "IMAGE_SUFFIXES",
     "AnyDataset",
     "AnyTransform",
@@ -24,6 +25,7 @@ __all__ = [
     "ImageRecord",
     "Problem",
     "Sample",
+    "VisDrone",
     "coco_dict",
     "collate",
     "count_kinds",

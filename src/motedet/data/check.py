@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from motedet.data.annotations import box_problems, no_objects
 from motedet.data.datasets.folder import find_coco_file
-from motedet.data.formats import Split, is_voc, is_yolo, read_annotations
+from motedet.data.formats import Split, is_dota, is_visdrone, is_voc, is_yolo, read_annotations
+from motedet.data.huge_images import any_size
 from motedet.data.images import read_image, read_image_size
 from motedet.data.records import Catalog, ImageRecord, Problem, Severity, count_kinds
 from motedet.errors import DataError
@@ -87,12 +88,13 @@ class CheckReport:
 
     @property
     def class_counts(self) -> dict[str, int]:
-        """Annotations of each class, crowds included."""
+        """Annotations of each class, crowds included, regions of no class left out."""
         counts: Counter[str] = Counter()
         for catalog in self.catalogs:
             counts.update(dict.fromkeys(catalog.classes, 0))
             for record in catalog.records:
-                counts.update(catalog.classes[label] for label in record.labels.tolist())
+                labels = record.labels[~record.any_class].tolist()
+                counts.update(catalog.classes[label] for label in labels)
         return dict(counts)
 
     @property
@@ -113,7 +115,7 @@ class CheckReport:
 
 
 def check_dataset(path: Path, *, decode: bool = False, threads: int = 4) -> CheckReport:
-    """Look for everything that is wrong with a COCO file, or a COCO, YOLO or VOC folder.
+    """Look for everything that is wrong with an annotation file, or a folder of any known format.
 
     Images are opened and their size is read; a PNG or JPEG whose end is missing, and every file of
     another type, is decoded as well.
@@ -171,10 +173,24 @@ def _parts(path: Path) -> list[tuple[str, Path, Callable[[], Catalog]]]:
         return [(name, file, partial(read_annotations, file)) for name, file in found]
     if is_voc(path) and not (path / "ImageSets" / "Main").is_dir():
         return [("all", path, partial(read_annotations, path))]
-    if is_voc(path) or is_yolo(path):
-        return [(split, path, partial(read_annotations, path, split=split)) for split in splits]
+    parts = _folder_splits(path)
+    if parts:
+        return [
+            (part or "all", path, partial(read_annotations, path, split=part)) for part in parts
+        ]
     read_annotations(path)  # says what was expected
     return []
+
+
+def _folder_splits(path: Path) -> tuple[Split | None, ...]:
+    """The splits of a folder without COCO files; (None,) if undivided, () if unknown."""
+    splits: tuple[Split, ...] = ("train", "val")
+    if is_voc(path):
+        return splits if (path / "ImageSets" / "Main").is_dir() else (None,)
+    for looks_like in (is_visdrone, is_dota):
+        if looks_like(path):
+            return tuple(split for split in splits if looks_like(path, split)) or (None,)
+    return splits if is_yolo(path) else ()
 
 
 def image_problems(catalog: Catalog, *, decode: bool = False, threads: int = 4) -> list[Problem]:
@@ -186,7 +202,7 @@ def image_problems(catalog: Catalog, *, decode: bool = False, threads: int = 4) 
         threads: images are looked at in parallel.
     """
     look = partial(_image_problem, decode=decode)
-    with ThreadPoolExecutor(max_workers=threads) as pool:
+    with any_size(), ThreadPoolExecutor(max_workers=threads) as pool:
         found = pool.map(look, catalog.records)
         return [problem for problem in found if problem is not None]
 
@@ -238,12 +254,16 @@ def _catalog_problems(catalog: Catalog) -> list[Problem]:
             message = "the same file is listed under several image ids."
             problems.append(_tolerated("image listed twice", record, message))
         seen.add(record.path)
-        rows = np.column_stack([record.boxes, record.labels])  # [G, 5]
+        rows = np.column_stack([record.boxes, record.labels, record.any_class])  # [G, 6]
         repeated = len(rows) - len(np.unique(rows, axis=0))
         if repeated:
             message = f"{repeated} boxes repeat another of the same class; all are used."
             problems.append(_tolerated("repeated box", record, message))
-    used = {int(label) for record in catalog.records for label in np.unique(record.labels)}
+    used = {
+        int(label)
+        for record in catalog.records
+        for label in np.unique(record.labels[~record.any_class])
+    }
     for label, name in enumerate(catalog.classes):
         if label not in used:
             message = f"class {name!r} has no annotations here."

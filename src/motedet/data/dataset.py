@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -59,8 +60,9 @@ class DetectionDataset(Dataset[Sample]):
         """The transformed sample of one image."""
         sample = self.load(index)
         state = np.random.SeedSequence([self.seed, int(self._epoch), index % len(self)])
-        generator = torch.Generator().manual_seed(int(state.generate_state(1, np.uint64)[0] >> 1))
-        return self.transform(sample, generator)
+        for_transforms, for_loss = (int(n >> 1) for n in state.generate_state(2, np.uint64))
+        generator = torch.Generator().manual_seed(for_transforms)
+        return replace(self.transform(sample, generator), seed=for_loss)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the randomness of the samples that are asked for from now on."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from motedet.data.huge_images import any_size
 from motedet.errors import DataError
 from motedet.structures import Size
 
@@ -51,7 +52,7 @@ def read_image(path: Path, *, deep_grey: DeepGrey = "depth") -> Tensor:
         DataError: naming the file if it is missing, truncated, or not an image.
     """
     try:
-        with Image.open(path) as image:
+        with any_size(), Image.open(path) as image:
             if image.mode in _DEEP_MODES:
                 pixels = _to_8_bits(np.asarray(image), deep_grey)  # [H, W]
                 pixels = np.repeat(pixels[..., None], 3, axis=2)  # [H, W, 3]
@@ -69,7 +70,7 @@ def read_image_size(path: Path) -> Size:
         DataError: naming the file if it is missing or not an image.
     """
     try:
-        with Image.open(path) as image:
+        with any_size(), Image.open(path) as image:
             return image.height, image.width
     except _READ_ERRORS as error:
         raise DataError(_unreadable(path, error)) from error

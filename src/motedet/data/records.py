@@ -1,7 +1,7 @@
 """What a data folder holds, before any image is opened: one record per image, and its problems."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
@@ -54,6 +54,7 @@ class Row(NamedTuple):
         area: in square pixels, as the file says, or the box's own.
         crowd: a region in which nothing counts.
         ignore: an object to leave out.
+        any_class: a crowd in which nothing of any class counts; its label means nothing.
     """
 
     box: tuple[float, float, float, float]
@@ -62,6 +63,7 @@ class Row(NamedTuple):
     area: float
     crowd: bool = False
     ignore: bool = False
+    any_class: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -79,6 +81,8 @@ class ImageRecord:
         ignore: [G] bool, objects that the file asks to leave out (COCO `ignore`).
         areas: [G] float64 in square pixels, as the file says; the box's own where it does not.
         annotation_ids: [G] int64.
+        any_class: [G] bool, crowds in which nothing of any class counts, such as VisDrone's ignored
+            regions; their labels are 0 and mean nothing. By default none.
     """
 
     image_id: int
@@ -91,6 +95,12 @@ class ImageRecord:
     ignore: NDArray[np.bool_]
     areas: NDArray[np.float64]
     annotation_ids: NDArray[np.int64]
+    any_class: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+
+    def __post_init__(self) -> None:
+        """By default no crowd is of any class."""
+        if len(self.any_class) != len(self.labels):
+            object.__setattr__(self, "any_class", np.zeros(len(self.labels), dtype=np.bool_))
 
     @classmethod
     def of(cls, image_id: int, path: Path, *, size: Size, rows: Sequence[Row]) -> Self:
@@ -113,6 +123,7 @@ class ImageRecord:
             ignore=np.array([row.ignore for row in rows], dtype=np.bool_),
             areas=np.array([row.area for row in rows], dtype=np.float64),
             annotation_ids=np.array([row.annotation_id for row in rows], dtype=np.int64),
+            any_class=np.array([row.any_class for row in rows], dtype=np.bool_),
         )
 
     def __len__(self) -> int:
@@ -129,6 +140,7 @@ class ImageRecord:
             ignore=self.ignore[keep],
             areas=self.areas[keep],
             annotation_ids=self.annotation_ids[keep],
+            any_class=self.any_class[keep],
         )
 
 

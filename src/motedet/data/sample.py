@@ -24,6 +24,7 @@ class Sample:
         original_size: (height, width) of the image file.
         image_size: (height, width) of the content of `image`, without padding.
         padded_size: (height, width) of `image`.
+        seed: what the loss draws for this image starts from it.
     """
 
     image: Tensor
@@ -34,6 +35,7 @@ class Sample:
     original_size: Size
     image_size: Size
     padded_size: Size
+    seed: int = 0
 
     @classmethod
     def of_image(cls, image: Tensor, *, image_id: int = 0) -> Self:
@@ -63,7 +65,12 @@ class Sample:
     def targets(self) -> Targets:
         """What is true in the image, as the detector's loss takes it."""
         return Targets(
-            self.boxes, self.labels, self.ignore_boxes, self.image_size, self.padded_size
+            self.boxes,
+            self.labels,
+            self.ignore_boxes,
+            self.image_size,
+            self.padded_size,
+            self.seed,
         )
 
 

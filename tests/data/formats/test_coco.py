@@ -1,11 +1,13 @@
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fake_data import BOXES, CLASSES, LABELS, coco_content, write_coco, write_image, write_json
 from motedet.data.formats import coco_dict, read_annotations
+from motedet.data.formats.coco import read_coco
 from motedet.errors import DataError
 
 
@@ -175,3 +177,33 @@ def test_ids_that_scorers_cannot_use_are_counted_anew(
     annotations = coco_dict(catalog)["annotations"]
     assert isinstance(annotations, list)
     assert [annotation["id"] for annotation in annotations] == written
+
+
+def test_crowds_of_any_class_are_written_per_class_and_read_as_one(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png")
+    path = write_json(tmp_path / "x.json", coco_content(["a.png"]))
+    catalog = read_coco(path, classes=("car",), ignored=("ship", "not there"))
+    assert catalog.records[0].any_class.tolist() == [False, True, False]
+    both = replace(catalog, classes=("car", "ship"), category_ids=(7, 8))
+    written = coco_dict(both)
+    annotations = written["annotations"]
+    assert isinstance(annotations, list)
+    assert [(a["id"], a["category_id"], a["iscrowd"]) for a in annotations] == [
+        (1, 7, 0),
+        (2, 7, 1),
+        (3, 8, 1),
+        (4, 7, 0),
+    ]
+    back = read_coco(write_json(tmp_path / "y.json", written)).records[0]
+    assert back.any_class.tolist() == [False, True, False]
+    assert back.crowd.tolist() == [False, True, False]
+    assert back.boxes.tolist() == catalog.records[0].boxes.tolist()
+
+
+def test_a_crowd_of_some_classes_stays_as_it_is(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png")
+    content = coco_content(["a.png"])
+    content["annotations"][1]["iscrowd"] = 1
+    record = read_coco(write_json(tmp_path / "x.json", content)).records[0]
+    assert record.crowd.tolist() == [False, True, False]
+    assert not record.any_class.any()

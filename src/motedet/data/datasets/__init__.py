@@ -6,8 +6,25 @@ from pydantic import Field
 
 from motedet.data.datasets.aitod import AITOD, AITOD_CLASSES
 from motedet.data.datasets.coco import COCO_CLASSES, COCODataset
+from motedet.data.datasets.dota import DOTA, DOTA_CLASSES
 from motedet.data.datasets.folder import Folder
+from motedet.data.datasets.visdrone import VisDrone
+from motedet.data.formats.visdrone import VISDRONE_CLASSES
 
-__all__ = ["AITOD", "AITOD_CLASSES", "COCO_CLASSES", "AnyDataset", "COCODataset", "Folder"]
+__all__ = [
+    "AITOD",
+    "AITOD_CLASSES",
+    "COCO_CLASSES",
+    "DOTA",
+    "DOTA_CLASSES",
+    "VISDRONE_CLASSES",
+    "AnyDataset",
+    "COCODataset",
+    "Folder",
+    "VisDrone",
+]
 
-AnyDataset = Annotated[AITOD | COCODataset | Folder, Field(discriminator="kind")]
+AnyDataset = Annotated[
+    AITOD | COCODataset | DOTA | Folder | VisDrone,
+    Field(discriminator="kind"),
+]

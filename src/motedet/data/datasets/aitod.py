@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from motedet.data.datasets.converted import first_file
 from motedet.data.datasets.expected import expected_file, expected_folder
 from motedet.data.formats import Split, read_annotations
 from motedet.data.records import Catalog
@@ -23,8 +24,17 @@ SOURCE: Final = (
     "Get the annotations and the build script from https://github.com/jwwangchn/AI-TOD "
     "(images partly come from xView)."
 )
-_FILES: Final = {"v1": "small_{}_v1_1.0.json", "v2": "small_{}_v2_2.0.json"}
-_PARTS: Final[dict[Split, str]] = {"train": "trainval", "val": "test"}
+_FILES: Final = {
+    "v1": {
+        "train": ("small_{}_v1_1.0", "aitod_{}_v1", "aitod_training_v1"),
+        "val": ("small_{}_v1_1.0", "aitod_{}_v1", "aitod_validation_v1"),
+    },
+    "v2": {
+        "train": ("small_{}_v2_2.0", "small_{}_v2_1.0", "aitodv2_{}"),
+        "val": ("small_{}_v2_2.0", "small_{}_v2_1.0", "aitodv2_{}"),
+    },
+}
+"""Names of the annotation files by version and split, with the part's name put in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +45,20 @@ class AITOD:
     list of classes above; published code numbers them in the order of the annotation file, which is
     the same in the official files.
 
+    Other names in use are taken where the first is missing: v1 `aitod_{part}_v1.json` and
+    `aitod_training_v1.json` with `aitod_validation_v1.json`; v2 `small_{part}_v2_1.0.json` and
+    `aitodv2_{part}.json`.
+
     Attributes:
         version: of the annotations; the images are the same.
+        train_part: what is trained on.
+        val_part: what scores are of.
     """
 
     kind: Literal["aitod"] = "aitod"
     version: Literal["v1", "v2"] = "v1"
+    train_part: Literal["trainval", "train"] = "trainval"
+    val_part: Literal["test", "val"] = "test"
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -53,7 +71,14 @@ class AITOD:
         Raises:
             DataError: saying which file was expected where, and what was found.
         """
-        part = _PARTS[split]
-        path = expected_file(root, f"annotations/{_FILES[self.version].format(part)}", SOURCE)
-        images = expected_folder(root, (part, f"images/{part}", "images"), SOURCE)
+        part = self.train_part if split == "train" else self.val_part
+        names = [f"annotations/{name.format(part)}.json" for name in _FILES[self.version][split]]
+        path = first_file(root, names) or expected_file(root, names[0], SOURCE)
+        images = expected_folder(root, _image_folders(part), SOURCE)
         return read_annotations(path, image_folder=images, classes=AITOD_CLASSES)
+
+
+def _image_folders(part: str) -> tuple[str, ...]:
+    """Where the images of a part may be; trainval holds those of train and of val."""
+    own = (part, f"images/{part}", "images")
+    return (*own, "trainval") if part in ("train", "val") else own

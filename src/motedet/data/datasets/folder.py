@@ -6,20 +6,30 @@ from typing import Literal
 
 import numpy as np
 
-from motedet.data.formats import SPLIT_NAMES, Split, is_voc, is_yolo, read_annotations
+from motedet.data.formats import (
+    SPLIT_NAMES,
+    Split,
+    is_dota,
+    is_visdrone,
+    is_voc,
+    is_yolo,
+    read_annotations,
+)
 from motedet.data.records import Catalog
 from motedet.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Folder:
-    """A COCO, YOLO or VOC folder with a training and a validation split.
+    """A COCO, VOC, VisDrone, DOTA or YOLO folder with a training and a validation split.
 
     Layouts, tried in this order (`valid` and `validation` also count as `val`):
 
     - COCO: `annotations/train.json`, `annotations/instances_train*.json`, `train.json` or
       `train/_annotations.coco.json`; images in `images/`, `images/train/`, `train/` or beside.
     - VOC: `Annotations/*.xml`, `JPEGImages/`, `ImageSets/Main/train.txt`.
+    - VisDrone: `VisDrone2019-DET-train/` or `train/` with `images/` and `annotations/*.txt`.
+    - DOTA: `train/` with `images/` and `labelTxt*/*.txt`.
     - YOLO: `data.yaml` with `train` and `val`; or `images/train/` and `labels/train/`.
 
     Attributes:
@@ -48,7 +58,7 @@ class Folder:
         path = find_coco_file(root, split)
         if path is not None:
             catalog = read_annotations(path, classes=self.keep)
-        elif is_voc(root) or is_yolo(root):
+        elif any(looks(root) for looks in (is_voc, is_visdrone, is_dota, is_yolo)):
             catalog = read_annotations(root, classes=self.keep, split=split)
         else:
             raise DataError(_nothing_found(root, split))
@@ -101,6 +111,7 @@ def _nothing_found(root: Path, split: Split) -> str:
     )
     return (
         f"{root}: no annotations of the split {split!r}. Expected annotations/{split}.json (COCO), "
-        f"{split}/_annotations.coco.json, data.yaml (YOLO), or Annotations/*.xml (VOC); "
+        f"{split}/_annotations.coco.json, data.yaml (YOLO), Annotations/*.xml (VOC), "
+        f"{split}/annotations/*.txt (VisDrone) or {split}/labelTxt/*.txt (DOTA); "
         f"found {found}. {hint}"
     )

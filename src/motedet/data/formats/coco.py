@@ -5,7 +5,7 @@ y + height, with no 1 added or taken away.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -19,7 +19,11 @@ Json = dict[str, object]
 
 
 def read_coco(
-    path: Path, *, image_folder: Path | None = None, classes: Sequence[str] | None = None
+    path: Path,
+    *,
+    image_folder: Path | None = None,
+    classes: Sequence[str] | None = None,
+    ignored: Sequence[str] = (),
 ) -> Catalog:
     """Read a COCO detection file.
 
@@ -27,6 +31,8 @@ def read_coco(
         path: the JSON file.
         image_folder: the folder that `file_name` is relative to; by default the usual places.
         classes: keep only these, with labels in this order; by default all, in the file's order.
+        ignored: names of categories that mark regions in which nothing counts; a file need not
+            have them.
 
     Returns:
         All images and annotations, unfiltered; entries that cannot be used are left out and listed
@@ -53,6 +59,7 @@ def read_coco(
         image_folder=image_folder or find_image_folder(path, _image_names(content)),
         labels={category: label for label, category in enumerate(chosen)},
         known=frozenset(category_ids.values()),
+        ignored=frozenset(category_ids[name] for name in ignored if name in category_ids),
     )
     for number, item in enumerate(_list(content, "images", path)):
         reading.add_image(item, number)
@@ -71,22 +78,25 @@ def coco_dict(catalog: Catalog, *, image_folder: Path | None = None) -> Json:
     """The catalog as the content of a COCO detection file, for writing or for scoring.
 
     Annotation ids are kept if they are unique and positive, else counted from 1: COCO scorers take
-    a match with an object of id 0 for no match.
+    a match with an object of id 0 for no match. COCO has no crowds for every class, so those are
+    listed once per class, with ids counted anew.
 
     Args:
         catalog: images and annotations.
         image_folder: the folder that `file_name` shall be relative to; by default the bare name.
     """
     ids = [int(key) for record in catalog.records for key in record.annotation_ids]
-    keep_ids = len(set(ids)) == len(ids) and min(ids, default=1) > 0
+    repeated = any(record.any_class.any() for record in catalog.records)
+    keep_ids = len(set(ids)) == len(ids) and min(ids, default=1) > 0 and not repeated
     annotations: list[Json] = []
     for record in catalog.records:
-        for row, (x1, y1, x2, y2) in enumerate(record.boxes.tolist()):
+        for row, category in _rows_to_write(record, catalog.category_ids):
+            x1, y1, x2, y2 = record.boxes[row].tolist()
             annotations.append(
                 {
                     "id": int(record.annotation_ids[row]) if keep_ids else len(annotations) + 1,
                     "image_id": record.image_id,
-                    "category_id": catalog.category_ids[int(record.labels[row])],
+                    "category_id": category,
                     "bbox": [x1, y1, x2 - x1, y2 - y1],
                     "area": float(record.areas[row]),
                     "iscrowd": int(record.crowd[row]),
@@ -133,6 +143,7 @@ class _Reading:
     image_folder: Path
     labels: dict[int, int]  # category id -> label of the classes that are kept
     known: frozenset[int]
+    ignored: frozenset[int]  # category ids of regions in which nothing counts
     images: dict[int, tuple[Path, Size]] = field(default_factory=dict)
     rows: dict[int, list[Row]] = field(default_factory=dict)
     annotation_ids: set[int] = field(default_factory=set)
@@ -174,6 +185,9 @@ class _Reading:
         elif category in self.labels:
             crowd, ignore = bool(entry.get("iscrowd")), bool(entry.get("ignore"))
             self.rows[image_id].append(Row(box, self.labels[category], key, area, crowd, ignore))
+        elif category in self.ignored:
+            row = Row(box, 0, key, area, crowd=True, any_class=True)
+            self.rows[image_id].append(row)
         self.annotation_ids.add(key)
 
     def _misplaced(self, key: int, image_id: int, category: int) -> tuple[str, str] | None:
@@ -203,9 +217,35 @@ class _Reading:
     def records(self) -> tuple[ImageRecord, ...]:
         """What was read, as arrays."""
         return tuple(
-            ImageRecord.of(image_id, path, size=size, rows=self.rows[image_id])
+            ImageRecord.of(image_id, path, size=size, rows=self._joined(self.rows[image_id]))
             for image_id, (path, size) in self.images.items()
         )
+
+    def _joined(self, rows: list[Row]) -> list[Row]:
+        """Crowds that are listed once for every class, as `coco_dict` does, become one of none."""
+        labels: dict[tuple[float, float, float, float], set[int]] = {}
+        for row in rows:
+            if row.crowd and not row.any_class:
+                labels.setdefault(row.box, set()).add(row.label)
+        everywhere = {box for box, found in labels.items() if 1 < len(found) == len(self.labels)}
+        if not everywhere:
+            return rows
+        joined: list[Row] = []
+        for row in rows:
+            if not (row.crowd and row.box in everywhere):
+                joined.append(row)
+            elif row.label == 0:
+                joined.append(row._replace(any_class=True))
+        return joined
+
+
+def _rows_to_write(record: ImageRecord, category_ids: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Row and category id of every entry; crowds of any class have one for each class."""
+    for row, (label, any_class) in enumerate(
+        zip(record.labels.tolist(), record.any_class.tolist(), strict=True)
+    ):
+        for category in category_ids if any_class else (category_ids[label],):
+            yield row, category
 
 
 def _list(content: Json, key: str, path: Path) -> list[object]:
