@@ -197,7 +197,7 @@ def model_case(case: Mapping[str, Any]) -> ModelCase | None:
         return None
     caffe = settings.get("style", "caffe" if isinstance(spec, FCOSSpec) else "pytorch")
     post = rfla_postprocess(settings) if rfla else _published_postprocess(settings)
-    backbone, neck = _body(shapes, str(settings.get("fpn", "relu" if caffe == "caffe" else "")))
+    backbone, neck = body(shapes, str(settings.get("fpn", "relu" if caffe == "caffe" else "")))
     spec = replace(spec, backbone=replace(backbone, style=caffe), neck=neck, postprocess=post)
     bias = next(
         shapes[f"bbox_head.{n}.bias"][0]
@@ -246,7 +246,7 @@ def unmatched(boxes: Array, scores: Array, labels: Array, *, expected: tuple[Arr
     return missing
 
 
-def _body(shapes: Mapping[str, Sequence[int]], text: str) -> tuple[BackboneSpec, FPNSpec]:
+def body(shapes: Mapping[str, Sequence[int]], text: str) -> tuple[BackboneSpec, FPNSpec]:
     """Backbone and neck from the shapes of their parameters."""
     blocks = tuple(
         len({n.split(".")[2] for n in shapes if n.startswith(f"backbone.layer{s}.")})
@@ -274,14 +274,16 @@ def _depth(shapes: Mapping[str, Sequence[int]]) -> int:
     return len(names)
 
 
-def _strides(shapes: Mapping[str, Sequence[int]]) -> tuple[int, ...]:
+def pyramid_strides(shapes: Mapping[str, Sequence[int]]) -> tuple[int, ...]:
+    """Pixels per cell of each level, from the parameters of the neck."""
     laterals = sum(n.startswith("neck.lateral_convs.") and n.endswith("weight") for n in shapes)
     convs = sum(n.startswith("neck.fpn_convs.") and n.endswith("weight") for n in shapes)
-    return tuple(2 ** (2 + 4 - laterals + level) for level in range(convs))
+    pooled = int("rpn_head.rpn_conv.weight" in shapes)  # a level without parameters
+    return tuple(2 ** (2 + 4 - laterals + level) for level in range(convs + pooled))
 
 
 def _retinanet(shapes: Mapping[str, Sequence[int]], *, rfla: bool) -> RetinaNetSpec:
-    strides = _strides(shapes)
+    strides = pyramid_strides(shapes)
     return RetinaNetSpec(
         head=RetinaHeadSpec(
             channels=shapes["bbox_head.retina_cls.weight"][1], num_convs=_depth(shapes)
@@ -296,7 +298,7 @@ def _atss(shapes: Mapping[str, Sequence[int]]) -> ATSSSpec:
             channels=shapes["bbox_head.atss_cls.weight"][1], num_convs=_depth(shapes)
         ),
         priors=Anchors(
-            strides=_strides(shapes), ratios=(1.0,), octave_base_scale=8, scales_per_octave=1
+            strides=pyramid_strides(shapes), ratios=(1.0,), octave_base_scale=8, scales_per_octave=1
         ),
         coder=DeltaCoder(std=(0.1, 0.1, 0.2, 0.2)),
     )
@@ -305,7 +307,7 @@ def _atss(shapes: Mapping[str, Sequence[int]]) -> ATSSSpec:
 def _fcos(
     shapes: Mapping[str, Sequence[int]], settings: Mapping[str, Any], *, rfla: bool
 ) -> FCOSSpec:
-    strides = _strides(shapes)
+    strides = pyramid_strides(shapes)
     return FCOSSpec(
         head=FCOSHeadSpec(
             channels=shapes["bbox_head.conv_cls.weight"][1],

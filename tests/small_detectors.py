@@ -1,15 +1,33 @@
 """Detectors small enough to train in a test, and images to train them on."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from motedet.assign import ATSS, FCOSAssigner, Hierarchical
+from motedet.assign.sampling import RandomSampler
 from motedet.losses import DIoULoss, GIoULoss
 from motedet.models.backbones import BackboneSpec
-from motedet.models.detectors import AnyDetector, ATSSSpec, FCOSSpec, RetinaNetSpec
+from motedet.models.detectors import (
+    AnyDetector,
+    ATSSSpec,
+    CascadeRCNNSpec,
+    FasterRCNNSpec,
+    FCOSSpec,
+    RetinaNetSpec,
+)
 from motedet.models.fpn import FPNSpec
-from motedet.models.heads import ATSSHeadSpec, FCOSHeadSpec, RetinaHeadSpec
+from motedet.models.heads import (
+    ATSSHeadSpec,
+    BoxHeadSpec,
+    FCOSHeadSpec,
+    RetinaHeadSpec,
+    RPNSpec,
+)
 from motedet.models.postprocess import Postprocess
+from motedet.models.proposals import Proposals
+from motedet.models.rois import RoIAlign
 from motedet.priors import Anchors, Points, ReceptiveFields
 from motedet.structures import Targets
 
@@ -17,10 +35,54 @@ STRIDES = (4, 8, 16)
 SIZE = 64
 BACKBONE = BackboneSpec(name="resnet18", out_stages=(1, 2, 3))
 NECK = FPNSpec(out_channels=32, num_outs=3, extra="none")
+RPN = RPNSpec(
+    channels=32,
+    priors=Anchors(strides=STRIDES, scales=(2.0,)),
+    sampler=RandomSampler(num=64, pos_fraction=0.5),
+    train_proposals=Proposals(pre_nms=200, max_per_image=100),
+    test_proposals=Proposals(pre_nms=200, max_per_image=100),
+)
+POOL = RoIAlign(output_size=5, num_levels=3)
+SAMPLER = RandomSampler(num=64, pos_fraction=0.25)
 
 
 def small_specs() -> dict[str, AnyDetector]:
     """One spec per kind of detector and of rule."""
+    return small_dense() | small_two_stage()
+
+
+def small_two_stage() -> dict[str, AnyDetector]:
+    """Those with proposals."""
+    receptive_fields = replace(
+        RPN,
+        priors=ReceptiveFields(strides=STRIDES, ratios=(0.5, 1.0, 2.0), offset=0.0),
+        assigner=Hierarchical(),
+        target_prior_ratio=0.9,
+    )
+    faster = FasterRCNNSpec(
+        backbone=BACKBONE,
+        neck=NECK,
+        rpn=RPN,
+        pool=POOL,
+        head=BoxHeadSpec(channels=64),
+        sampler=SAMPLER,
+    )
+    return {
+        "faster_rcnn": faster,
+        "faster_rcnn_rfla": replace(faster, rpn=receptive_fields),
+        "cascade_rcnn": CascadeRCNNSpec(
+            backbone=BACKBONE,
+            neck=NECK,
+            rpn=RPN,
+            pool=POOL,
+            head=BoxHeadSpec(channels=64, class_agnostic=True),
+            sampler=SAMPLER,
+        ),
+    }
+
+
+def small_dense() -> dict[str, AnyDetector]:
+    """Those that predict at every prior and nothing else."""
     towers = FCOSHeadSpec(
         channels=32, num_convs=1, groups=8, ctrness_on="none", distances="exp_stride"
     )

@@ -35,7 +35,7 @@ def _check(path: Path, name: str, expected: dict[str, Tensor]) -> None:
         assert torch.equal(value, expected[key]), key
 
 
-@pytest.mark.parametrize("name", ["retinanet", "fcos", "atss"])
+@pytest.mark.parametrize("name", ["retinanet", "fcos", "atss", "faster_rcnn", "cascade_rcnn"])
 def test_current_names(tmp_path: Path, name: str) -> None:
     state = _detector(name).state_dict()
     path = tmp_path / "epoch_12.pth"
@@ -78,6 +78,39 @@ def test_rpn_prefix_of_a_single_stage_model() -> None:
     assert set(rename_mmdet({"rpn_head.conv_cls.weight": value})) == {"bbox_head.conv_cls.weight"}
     two_stage = {"rpn_head.rpn_cls.weight": value, "roi_head.bbox_head.fc_cls.weight": value}
     assert set(rename_mmdet(two_stage)) == set(two_stage)
+
+
+def test_a_proposal_network_that_was_trained_alone() -> None:
+    names = {f"rpn_head.rpn_{part}.weight": torch.zeros(1) for part in ("conv", "cls", "reg")}
+    assert rename_mmdet(names) == names
+    alone = {name.replace("rpn_head", "bbox_head"): value for name, value in names.items()}
+    assert rename_mmdet(alone) == names
+
+
+@pytest.mark.parametrize("name", ["faster_rcnn", "cascade_rcnn"])
+def test_two_stage_before_version_2(tmp_path: Path, name: str) -> None:
+    """No prefix, and the background first, with deltas of its own where classes have some."""
+    state = _detector(name).state_dict()
+    old = {}
+    for key, value in state.items():
+        if "fc_cls" in key:
+            value = value.roll(1, dims=0)  # noqa: PLW2901 - the old layout
+        elif "fc_reg" in key and len(value) > 4:
+            value = torch.cat((torch.full_like(value[:4], 9.0), value))  # noqa: PLW2901 - as above
+        old[key.removeprefix("roi_head.")] = value
+    assert not any(key.startswith("roi_head.") for key in old)
+    path = tmp_path / "old.pth"
+    torch.save({"state_dict": old}, path)
+    _check(path, name, state)
+
+
+def test_the_background_moves_only_in_old_checkpoints() -> None:
+    rows = torch.arange(3.0)  # the background and two classes
+    old = rename_mmdet({"bbox_head.fc_cls.bias": rows, "bbox_head.fc_reg.bias": torch.arange(12.0)})
+    assert old["roi_head.bbox_head.fc_cls.bias"].tolist() == [1, 2, 0]
+    assert old["roi_head.bbox_head.fc_reg.bias"].tolist() == list(range(4, 12))
+    now = rename_mmdet({"roi_head.bbox_head.fc_cls.bias": rows})
+    assert now["roi_head.bbox_head.fc_cls.bias"].tolist() == [0, 1, 2]
 
 
 def test_bare_state_dict(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from motedet.geometry import SoftNMS
 from motedet.models.dense import HeadOutputs
-from motedet.models.postprocess import Candidates, Postprocess
+from motedet.models.postprocess import Candidates, Postprocess, Suppression
 
 
 def _logit(prob: float) -> float:
@@ -100,12 +101,37 @@ def test_classes_do_not_suppress_each_other() -> None:
     assert second.labels.tolist() == [0]
 
 
+def test_soft_suppression_lowers_scores_instead() -> None:
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 6], [0, 0, 10, 6], [20, 20, 30, 30]])
+    found = Candidates(
+        image=torch.zeros(4, dtype=torch.int64),
+        prior=torch.arange(4),
+        label=torch.tensor([0, 0, 1, 0]),
+        score=torch.tensor([0.9, 0.8, 0.7, 0.6]),
+    )
+    (seen,) = Suppression(soft=SoftNMS()).detections(found, boxes, [(64, 64)])
+    assert seen.scores.tolist() == pytest.approx([0.9, 0.7, 0.6, 0.8 * 0.4])
+    assert seen.labels.tolist() == [0, 1, 0, 0]
+    assert seen.boxes.tolist() == boxes[[0, 2, 3, 1]].tolist()
+    (seen,) = Suppression(soft=SoftNMS(), max_per_image=2).detections(found, boxes, [(64, 64)])
+    assert seen.scores.tolist() == pytest.approx([0.9, 0.7])
+    (seen,) = Suppression().detections(found, boxes, [(64, 64)])
+    assert len(seen) == 3
+
+
+def test_no_images() -> None:
+    nothing = torch.zeros(0, dtype=torch.int64)
+    found = Candidates(nothing, nothing, nothing, torch.zeros(0))
+    assert Suppression().detections(found, torch.zeros(0, 4), []) == []
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"score_thresh": 1.0}, "got 1.0"),
         ({"nms_iou": -0.1}, "got -0.1"),
-        ({"pre_nms": 0}, "got 0, 100"),
+        ({"pre_nms": 0}, "pre_nms must be at least 1; got 0"),
+        ({"max_per_image": 0}, "max_per_image must be at least 1; got 0"),
     ],
 )
 def test_bad_values(values: dict[str, float], message: str) -> None:

@@ -26,7 +26,12 @@ RENAMES: Final = (  # in this order
         re.compile(r"^(bbox_head\.(?:cls|reg)_convs\.\d+|neck\.\w+_convs\.\d+)\.(weight|bias)$"),
         r"\1.conv.\2",
     ),
+    # a proposal network that was trained alone (3.x)
+    (re.compile(r"^bbox_head\.(rpn_(?:conv|cls|reg))\."), r"rpn_head.\1."),
 )
+
+# The second stage before 2.0, one or a cascade; since then it is under `roi_head.`
+OLD_SECOND_STAGE: Final = re.compile(r"^bbox_head\.(?:\d+\.)?(shared_fcs\.\d+|fc_cls|fc_reg)\.")
 
 
 def read_mmdet(path: Path | str) -> dict[str, Tensor]:
@@ -68,10 +73,31 @@ def rename_mmdet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             name = pattern.sub(replacement, name)  # noqa: PLW2901 - one rename after another
         renamed[name] = value
     heads = {name.split(".")[0] for name in renamed}
-    if "rpn_head" in heads and not heads & {"bbox_head", "roi_head"}:
+    proposals = any(name.startswith("rpn_head.rpn_") for name in renamed)
+    if "rpn_head" in heads and not (heads & {"bbox_head", "roi_head"} or proposals):
         # A dense detector that was trained as the first stage of a two-stage one.
         renamed = {re.sub(r"^rpn_head\.", "bbox_head.", n): v for n, v in renamed.items()}
-    return renamed
+    return _second_stage_of_today(renamed)
+
+
+def _second_stage_of_today(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, with a second stage from before 2.0 as it would be written now.
+
+    It had no prefix, and the background was class 0, with deltas of its own; now it is the last
+    class and has none.
+    """
+    current: dict[str, Tensor] = {}
+    for name, value in state.items():
+        found = OLD_SECOND_STAGE.match(name)
+        if found is None:
+            current[name] = value
+            continue
+        if found[1] == "fc_cls":
+            value = value.roll(-1, dims=0)  # noqa: PLW2901 - [K + 1, ...]
+        elif found[1] == "fc_reg" and value.shape[0] > 4:
+            value = value[4:]  # noqa: PLW2901 - [4 * (K + 1), ...], or [4, ...] for all classes
+        current[f"roi_head.{name}"] = value
+    return current
 
 
 def _load(path: Path) -> object:

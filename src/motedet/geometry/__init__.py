@@ -9,6 +9,7 @@ from motedet.geometry.boxes import (
     boxes_to_xywh,
     clip_boxes,
     corners,
+    resize_boxes,
     scale_boxes,
 )
 from motedet.geometry.coders import DeltaCoder, LTRBCoder, decode_ltrb, encode_ltrb
@@ -33,13 +34,21 @@ from motedet.geometry.iou import (
     pairwise_iof,
     pairwise_iou,
 )
-from motedet.geometry.nms import class_aware_nms, multiclass_nms, nms
+from motedet.geometry.nms import (
+    SoftNMS,
+    class_aware_nms,
+    multiclass_nms,
+    nms,
+    similarity_nms,
+    soft_nms,
+)
 
 __all__ = [
     "DeltaCoder",
     "LTRBCoder",
     "NWDMode",
     "Similarity",
+    "SoftNMS",
     "aligned_ciou",
     "aligned_diou",
     "aligned_giou",
@@ -66,7 +75,10 @@ __all__ = [
     "pairwise_iof",
     "pairwise_iou",
     "pairwise_similarity",
+    "resize_boxes",
     "scale_boxes",
+    "similarity_nms",
+    "soft_nms",
     "squared_center_distance",
     "wasserstein",
 ]

@@ -90,6 +90,21 @@ def scale_boxes(boxes: Tensor, scale: tuple[float, float]) -> Tensor:
     return torch.stack((x1 * x_scale, y1 * y_scale, x2 * x_scale, y2 * y_scale), dim=-1)
 
 
+def resize_boxes(boxes: Tensor, ratio: float) -> Tensor:
+    """Boxes with the same centres and other sides.
+
+    Args:
+        boxes: [..., 4] xyxy in pixels.
+        ratio: new sides over old ones.
+
+    Returns:
+        [..., 4] xyxy.
+    """
+    center, sides = (boxes[..., 2:] + boxes[..., :2]) / 2, boxes[..., 2:] - boxes[..., :2]
+    half = sides * ratio / 2  # [..., 2]
+    return torch.cat((center - half, center + half), dim=-1)
+
+
 def boxes_from_cxcywh(boxes_cxcywh: Tensor) -> Tensor:
     """Corners of boxes given as centre and size.
 

@@ -99,6 +99,7 @@ class BackboneSpec:
         pretrained: download timm's weights when built.
     """
 
+    kind: Literal["timm"] = "timm"
     name: str = "resnet50"
     out_stages: tuple[int, ...] = (1, 2, 3, 4)
     style: Literal["pytorch", "caffe"] = "pytorch"

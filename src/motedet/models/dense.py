@@ -1,4 +1,4 @@
-"""What dense detectors share: their raw outputs, their three verbs, and sums over processes."""
+"""What detectors share: their three verbs, raw outputs at priors, and sums over processes."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -36,18 +36,15 @@ class HeadOutputs(NamedTuple):
 class Detector(nn.Module, ABC):
     """Three verbs and no mode switch: forward, loss, predict."""
 
-    def __init__(
-        self, backbone: nn.Module, neck: nn.Module, bbox_head: nn.Module, *, num_classes: int
-    ) -> None:
+    def __init__(self, backbone: nn.Module, neck: nn.Module, *, num_classes: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.neck = neck
-        self.bbox_head = bbox_head
         self.num_classes = num_classes
 
     @abstractmethod
-    def forward(self, images: Tensor) -> HeadOutputs:
-        """Raw tensors only; this is what is exported.
+    def forward(self, images: Tensor) -> tuple[object, ...]:
+        """Raw tensors only, as a named tuple; this is what is exported.
 
         Args:
             images: [B, 3, H, W], normalised.
@@ -74,14 +71,6 @@ class Detector(nn.Module, ABC):
             images: [B, 3, H, W], normalised.
             image_sizes: (height, width) of each image without its padding; boxes are clipped to it.
         """
-
-    @abstractmethod
-    def losses(self, outputs: HeadOutputs, targets: Sequence[Targets]) -> dict[str, Tensor]:
-        """The losses of given raw outputs."""
-
-    @abstractmethod
-    def detections(self, outputs: HeadOutputs, image_sizes: Sequence[Size]) -> list[Detections]:
-        """The detections of given raw outputs, clipped to `image_sizes`."""
 
 
 def prior_labels(match: Assignment, targets: PackedTargets) -> Tensor:

@@ -84,6 +84,7 @@ class FPNSpec:
         relu_before_extra: a ReLU before every extra convolution but the first.
     """
 
+    kind: Literal["fpn"] = "fpn"
     out_channels: int = 256
     start_level: int = 0
     num_outs: int = 5

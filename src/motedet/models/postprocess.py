@@ -12,7 +12,7 @@ from typing import Final, Literal
 import torch
 from torch import Tensor
 
-from motedet.geometry.nms import class_aware_nms
+from motedet.geometry.nms import SoftNMS, class_aware_nms, soft_nms
 from motedet.models.dense import HeadOutputs
 from motedet.structures import Detections, Size
 
@@ -37,26 +37,22 @@ class Candidates:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Postprocess:
-    """What becomes a detection.
+class Suppression:
+    """From scored boxes to detections: the last step of every detector.
 
     Attributes:
         score_thresh: class probabilities must be above it, strictly, before the centre-ness.
         nms_iou: a box is dropped above this IoU with a better one of its class.
-        pre_nms: at most so many per level go on.
         max_per_image: at most so many are returned.
-        rank: what `pre_nms` counts. "pairs" (mmdetection 3): (prior, class) pairs above the
-            threshold, by class probability. "priors" (mmdetection 2, RFLA): priors, by their best
-            class probability times centre-ness, all their classes going on.
         min_box_size: boxes must be wider and higher than this many pixels; negative keeps all.
+        soft: lower the scores of overlapping boxes instead of dropping the boxes; null drops.
     """
 
     score_thresh: float = 0.05
     nms_iou: float = 0.5
-    pre_nms: int = 1000
     max_per_image: int = 100
-    rank: Literal["pairs", "priors"] = "pairs"
     min_box_size: float = 0.0
+    soft: SoftNMS | None = None
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -64,11 +60,64 @@ class Postprocess:
             raise ValueError(f"score_thresh must be in [0, 1); got {self.score_thresh}.")
         if not 0 <= self.nms_iou <= 1:
             raise ValueError(f"nms_iou must be in [0, 1]; got {self.nms_iou}.")
-        if min(self.pre_nms, self.max_per_image) < 1:
-            raise ValueError(
-                "pre_nms and max_per_image must be at least 1; "
-                f"got {self.pre_nms}, {self.max_per_image}."
+        if self.max_per_image < 1:
+            raise ValueError(f"max_per_image must be at least 1; got {self.max_per_image}.")
+
+    def detections(
+        self, found: Candidates, boxes: Tensor, image_sizes: Sequence[Size]
+    ) -> list[Detections]:
+        """The detections of each image, best first.
+
+        Args:
+            found: E candidates, already above the score threshold.
+            boxes: [E, 4] xyxy in pixels, theirs.
+            image_sizes: (height, width) per image, to which boxes are clipped.
+        """
+        boxes = clip_to_images(boxes, found.image, image_sizes)  # [E, 4]
+        large = wider_than(boxes, self.min_box_size)  # [E]
+        results = []
+        for image in range(len(image_sizes)):
+            index = ((found.image == image) & large).nonzero().flatten()
+            results.append(self._suppress(boxes[index], found.score[index], found.label[index]))
+        return results
+
+    def _suppress(self, boxes: Tensor, scores: Tensor, labels: Tensor) -> Detections:
+        """The detections of one image among boxes [N, 4] with scores [N] and labels [N]."""
+        if self.soft is None:
+            keep = class_aware_nms(
+                boxes, scores, labels, iou_thresh=self.nms_iou, max_num=self.max_per_image
             )
+            return Detections(boxes[keep], scores[keep], labels[keep])
+        keep, decayed = soft_nms(
+            boxes,
+            scores,
+            labels,
+            rule=self.soft,
+            iou_thresh=self.nms_iou,
+            max_num=self.max_per_image,
+        )
+        return Detections(boxes[keep], decayed, labels[keep])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Postprocess(Suppression):
+    """What becomes a detection among the dense predictions of a pyramid.
+
+    Attributes:
+        pre_nms: at most so many per level go on.
+        rank: what `pre_nms` counts. "pairs" (mmdetection 3): (prior, class) pairs above the
+            threshold, by class probability. "priors" (mmdetection 2, RFLA): priors, by their best
+            class probability times centre-ness, all their classes going on.
+    """
+
+    pre_nms: int = 1000
+    rank: Literal["pairs", "priors"] = "pairs"
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        super().__post_init__()
+        if self.pre_nms < 1:
+            raise ValueError(f"pre_nms must be at least 1; got {self.pre_nms}.")
 
     def candidates(self, outputs: HeadOutputs, level_starts: Sequence[int]) -> Candidates:
         """The predictions that are to be decoded.
@@ -81,29 +130,6 @@ class Postprocess:
         if self.rank == "pairs":
             return self._best_pairs(outputs, bounds)
         return self._best_priors(outputs, bounds)
-
-    def detections(
-        self, found: Candidates, boxes: Tensor, image_sizes: Sequence[Size]
-    ) -> list[Detections]:
-        """The detections of each image, best first.
-
-        Args:
-            found: E candidates.
-            boxes: [E, 4] xyxy in pixels, theirs.
-            image_sizes: (height, width) per image, to which boxes are clipped.
-        """
-        limits = boxes.new_tensor([(w, h, w, h) for h, w in image_sizes])  # [B, 4]
-        boxes = boxes.clamp(min=0).minimum(limits[found.image])  # [E, 4]
-        large = ((boxes[:, 2:] - boxes[:, :2]) > self.min_box_size).all(dim=-1)  # [E]
-        results = []
-        for image in range(len(image_sizes)):
-            index = ((found.image == image) & large).nonzero().flatten()
-            mine, scores, labels = boxes[index], found.score[index], found.label[index]
-            keep = class_aware_nms(
-                mine, scores, labels, iou_thresh=self.nms_iou, max_num=self.max_per_image
-            )
-            results.append(Detections(mine[keep], scores[keep], labels[keep]))
-        return results
 
     def _best_pairs(self, outputs: HeadOutputs, bounds: Sequence[int]) -> Candidates:
         """The (prior, class) pairs above the threshold, at most `pre_nms` per level and image."""
@@ -142,6 +168,26 @@ class Postprocess:
         if self.score_thresh == 0:
             return -math.inf
         return math.log(self.score_thresh / (1 - self.score_thresh)) - SIGMOID_SLACK
+
+
+def clip_to_images(boxes: Tensor, image: Tensor, image_sizes: Sequence[Size]) -> Tensor:
+    """Boxes cut off where their own image ends.
+
+    Args:
+        boxes: [E, 4] xyxy in pixels.
+        image: [E] int64, the image of each.
+        image_sizes: (height, width) per image.
+
+    Returns:
+        [E, 4].
+    """
+    limits = boxes.new_tensor([(w, h, w, h) for h, w in image_sizes]).reshape(-1, 4)  # [B, 4]
+    return boxes.clamp(min=0).minimum(limits[image])
+
+
+def wider_than(boxes: Tensor, size: float) -> Tensor:
+    """[E] bool: the boxes [E, 4] whose both sides are above `size` pixels."""
+    return ((boxes[:, 2:] - boxes[:, :2]) > size).all(dim=-1)
 
 
 def _best_of_groups(score: Tensor, group: Tensor, allowed: Tensor, count: int) -> Tensor:

@@ -6,19 +6,29 @@ from pydantic import Field
 
 from motedet.models.dense import Detector, HeadOutputs
 from motedet.models.detectors.atss import ATSSDetector, ATSSSpec
+from motedet.models.detectors.cascade_rcnn import CascadeRCNN, CascadeRCNNSpec
+from motedet.models.detectors.faster_rcnn import FasterRCNN, FasterRCNNSpec, TwoStageOutputs
 from motedet.models.detectors.fcos import FCOS, FCOSSpec
 from motedet.models.detectors.retinanet import RetinaNet, RetinaNetSpec
 
-AnyDetector = Annotated[RetinaNetSpec | FCOSSpec | ATSSSpec, Field(discriminator="kind")]
+AnyDetector = Annotated[
+    RetinaNetSpec | FCOSSpec | ATSSSpec | FasterRCNNSpec | CascadeRCNNSpec,
+    Field(discriminator="kind"),
+]
 
 __all__ = [
     "FCOS",
     "ATSSDetector",
     "ATSSSpec",
     "AnyDetector",
+    "CascadeRCNN",
+    "CascadeRCNNSpec",
     "Detector",
     "FCOSSpec",
+    "FasterRCNN",
+    "FasterRCNNSpec",
     "HeadOutputs",
     "RetinaNet",
     "RetinaNetSpec",
+    "TwoStageOutputs",
 ]

@@ -39,7 +39,8 @@ class FCOS(Detector):
         head = spec.head.build(
             spec.neck.out_channels, num_classes=num_classes, num_levels=len(neck.strides)
         )
-        super().__init__(backbone, neck, head, num_classes=num_classes)
+        super().__init__(backbone, neck, num_classes=num_classes)
+        self.bbox_head = head
         self.spec = spec
 
     def forward(self, images: Tensor) -> HeadOutputs:
