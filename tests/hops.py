@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+COMPREHENSIONS = ("<listcomp>", "<dictcomp>", "<setcomp>", "<genexpr>")
 SRC = Path(__file__).resolve().parents[1] / "src" / "motedet"
 
 
@@ -19,24 +20,37 @@ class Walk:
     max_depth: int = 0
 
 
-def walk(call: Callable[[], object], package: Path = SRC, *, closed: tuple[str, ...] = ()) -> Walk:
+def walk(
+    call: Callable[[], object],
+    package: Path = SRC,
+    *,
+    closed: tuple[str, ...] = (),
+    skipped: tuple[str, ...] = (),
+) -> Walk:
     """Run `call` and record the functions of `package` that it enters.
 
     Args:
         call: what to follow.
         package: folder of the sources.
-        closed: folders whose functions count where they are entered, but are not followed further;
-            they have a walk of their own.
+        closed: folders that count as one file each, and whose functions count where they are
+            entered, but are not followed further; they have a walk of their own.
+        skipped: names of functions that count for nothing, together with all that they call.
     """
     seen = Walk()
     inside = 0  # calls below the door of a closed folder
+    hidden = 0  # calls below what is skipped
     prefix = f"{package}/"
 
     def on_event(frame: FrameType, event: str, _: object) -> None:
         code = frame.f_code
         if not code.co_filename.startswith(prefix):
             return
-        nonlocal inside
+        nonlocal inside, hidden
+        if code.co_name in COMPREHENSIONS:  # no places to look up; Python 3.12 calls none of them
+            return
+        if hidden or code.co_name in skipped:
+            hidden += {"call": 1, "return": -1}.get(event, 0)
+            return
         name = code.co_filename.removeprefix(prefix)
         if event == "call":
             inside += 1 if inside or name.startswith(closed) else 0
@@ -44,9 +58,8 @@ def walk(call: Callable[[], object], package: Path = SRC, *, closed: tuple[str, 
                 return
             seen.depth += 1
             seen.max_depth = max(seen.max_depth, seen.depth)
-            if not code.co_name.startswith("<"):  # comprehensions are not places to look up
-                seen.files.add(name)
-                seen.functions.add((name, code.co_qualname))
+            seen.files.add(next((c for c in closed if name.startswith(c)), name))
+            seen.functions.add((name, code.co_qualname))
         elif event == "return":
             seen.depth -= 1 if inside <= 1 else 0
             inside -= 1 if inside else 0

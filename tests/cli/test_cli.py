@@ -4,12 +4,17 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from fake_data import write_dota
 from motedet.checkpoints import save_weights
+from motedet.cli.data import cut
+from motedet.data.check import check_dataset
 from motedet.data.synthetic import SceneSpec, write_scenes
+from motedet.errors import DataError
 from motedet.recipes import load_recipe
 
 TINY = ["model.neck.out_channels=16", "model.head.channels=16", "model.head.groups=4"]
@@ -88,6 +93,32 @@ def test_data_check_ends_with_2_on_fatal_problems(scenes: Path, tmp_path: Path) 
     assert done.returncode == 2
     assert "missing image" in done.stdout
     assert "1 fatal" in done.stdout
+
+
+def test_data_cut_writes_tiles_that_data_check_likes(tmp_path: Path) -> None:
+    source, out = write_dota(tmp_path / "source"), tmp_path / "tiles"
+    words = ("data", "cut", source, out, "--split", "val", "--window", 64, "--overlap", 16)
+    done = motedet(*words)
+    assert done.returncode == 0, done.stderr
+    assert "wrote 2 tiles with 3 objects" in done.stdout
+    assert (out / "annotations" / "dota_v2.0_val.json").is_file()
+    assert check_dataset(out).fatal == ()
+    again = motedet(*words)
+    assert again.returncode == 2
+    assert "--force" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"overlap": 64}, "--overlap must be less than --window 64; found 64"),
+        ({"split": "test"}, "--split must be train or val; found 'test'"),
+        ({"dataset": "voc"}, "must be one of dota, visdrone, folder; found 'voc'"),
+    ],
+)
+def test_data_cut_names_bad_options(tmp_path: Path, options: dict[str, Any], match: str) -> None:
+    with pytest.raises(DataError, match=match):
+        cut(tmp_path, tmp_path / "out", **({"window": 64, "overlap": 8} | options))
 
 
 def test_score_needs_no_model(scenes: Path, tmp_path: Path) -> None:
@@ -214,3 +245,72 @@ def test_import_checkpoint_lists_names_that_do_not_fit(tmp_path: Path) -> None:
     assert "bbox_head.x" in done.stderr
     assert "backbone.conv1.weight" in done.stderr
     assert not (tmp_path / "ours.safetensors").exists()
+
+
+TINY_TWO_STAGE = [
+    "model.backbone.name=resnet18",
+    "model.backbone.frozen_stages=0",
+    "model.neck.out_channels=16",
+    "model.rpn.channels=16",
+    "model.rpn.train_proposals.max_per_image=50",
+    "model.rpn.test_proposals.max_per_image=50",
+    "model.head.channels=16",
+]
+
+
+@pytest.mark.parametrize("recipe", ["faster_r50_coco", "rfla/cascade_r50_aitod"])
+def test_import_checkpoint_of_two_stages_predicts_the_same(recipe: str, tmp_path: Path) -> None:
+    import torch
+
+    from motedet.engine.weights import build_untrained, load
+
+    settings = [*TINY_TWO_STAGE, "model.postprocess.score_thresh=0.0"]
+    loaded = load_recipe(recipe, settings)
+    classes = loaded.data.dataset.classes or ()
+    model = build_untrained(loaded, len(classes)).eval()
+    assert {"rpn_head", "roi_head"} < {name.split(".")[0] for name in model.state_dict()}
+    torch.save({"state_dict": model.state_dict(), "meta": {}}, tmp_path / "published.pth")
+    out = tmp_path / "ours.safetensors"
+    options = [word for s in settings for word in ("--set", s)]
+    done = motedet(
+        "import-checkpoint", tmp_path / "published.pth", "--recipe", recipe, "-o", out, *options
+    )
+    assert done.returncode == 0, done.stderr
+
+    images = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    imported = load(out, device="cpu")
+    assert imported.classes == tuple(classes)
+    (found,), (expected,) = imported.predict_batch(images, [(96, 96)]), model.predict(images)
+    assert len(found) > 0
+    assert torch.equal(found.boxes, expected.boxes)
+    assert torch.equal(found.scores, expected.scores)
+    assert torch.equal(found.labels, expected.labels)
+
+
+def test_two_stages_are_trained_and_reported(scenes: Path, tmp_path: Path) -> None:
+    settings = [
+        *TINY_TWO_STAGE,
+        "data.dataset.merge_into=null",
+        "data.train_transforms.1.size=[64, 64]",
+        "train.epochs=4",  # of three steps; every tenth is logged
+        "train.batch_size=1",
+    ]
+    options = [word for s in settings for word in ("--set", s)]
+    run, recipe = tmp_path / "run", "cars_faster_p2_r18"
+    done = motedet("train", recipe, "--data", scenes, "-o", run, "--threads", 1, *options)
+    assert done.returncode == 0, done.stderr
+    page = (run / "report.html").read_text()
+    assert "faster_rcnn, resnet18" in page
+    assert "loss_rpn_box" in (run / "history.csv").read_text()
+
+    (run / "report.html").unlink()
+    done = motedet("report", run, "--data", scenes)
+    assert done.returncode == 0, done.stderr
+    assert (run / "report.html").read_text() == page
+
+
+def test_recipes_names_detectors_of_two_stages() -> None:
+    lines = [line.split() for line in motedet("recipes").stdout.splitlines()]
+    assert ["cars_faster_p2_r18", "-", "faster-r18", "hierarchical", "folder"] in lines
+    assert ["rfla/detectors_r50_aitod", "0.248", "detectors-r50", "hierarchical", "aitod"] in lines
+    assert len({len(line) for line in lines[4:] if line}) == 1  # every row fits into 80 characters

@@ -38,6 +38,9 @@ def test_parts_count_on(tmp_path: Path) -> None:
     for name in ("part_0", "part_9", "part_10"):
         (folder.logs / name).mkdir(parents=True)
     assert folder.next_part() == "part_11"
+    for name in ("part_10", "part_9"):
+        (folder.logs / name / "metrics.csv").touch()
+    assert [path.parent.name for path in folder.histories()] == ["part_9", "part_10"]
 
 
 def test_nothing_to_resume(tmp_path: Path) -> None:

@@ -4,8 +4,15 @@ import pytest
 import torch
 
 from motedet.checkpoints import save_weights
-from motedet.engine.weights import build_untrained, load, start_from
+from motedet.engine.weights import (
+    backbones,
+    build_untrained,
+    load,
+    start_from,
+    with_pretrained,
+)
 from motedet.errors import CheckpointError
+from motedet.models.backbones import BackboneSpec
 from motedet.recipes import Recipe, load_recipe
 
 TINY = ["model.neck.out_channels=16", "model.head.channels=16", "model.head.groups=4"]
@@ -46,6 +53,38 @@ def test_a_backbone_alone_is_enough_to_start_from(recipe: Recipe, tmp_path: Path
     detector = build_untrained(recipe, 2)
     start_from(detector, tmp_path / "resnet.pth")
     assert torch.equal(detector.state_dict()["backbone.conv1.weight"], backbone["conv1.weight"])
+
+
+RECURSIVE = "rfla/detectors_r50_aitod"
+SMALL_RECURSIVE = [
+    "model.backbone.name=resnet18",
+    "model.neck.backbone.name=resnet18",
+    "model.neck.out_channels=16",
+    "model.neck.aspp_channels=4",
+    "model.rpn.channels=16",
+    "model.head.channels=16",
+]
+
+
+def test_the_second_backbone_of_a_recursive_neck_goes_with_the_first(tmp_path: Path) -> None:
+    recipe = load_recipe(RECURSIVE, SMALL_RECURSIVE)
+    assert [b.name for b in backbones(recipe)] == ["resnet18", "resnet18"]
+    fetching = with_pretrained(recipe, pretrained=True)
+    assert [b.pretrained for b in backbones(fetching)] == [True, True]
+    assert with_pretrained(fetching, pretrained=False) == recipe
+    detector = build_untrained(fetching, 2)  # fetches nothing
+
+    plain = BackboneSpec(name="resnet18").build().state_dict()
+    torch.save(plain, tmp_path / "resnet.pth")
+    start_from(detector, tmp_path / "resnet.pth")
+    started = detector.state_dict()
+    for body in ("backbone", "neck.rfp_modules.0"):
+        assert torch.equal(started[f"{body}.layer1.0.conv1.weight"], plain["layer1.0.conv1.weight"])
+
+
+def test_other_necks_have_no_backbone_of_their_own(recipe: Recipe) -> None:
+    assert [b.pretrained for b in backbones(recipe)] == [True]
+    assert [b.pretrained for b in backbones(with_pretrained(recipe, pretrained=False))] == [False]
 
 
 def test_weights_of_something_else_are_refused(recipe: Recipe, tmp_path: Path) -> None:

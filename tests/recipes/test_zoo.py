@@ -1,20 +1,90 @@
 """Every packaged recipe loads, is complete, builds, and takes a step at 128 px."""
 
+import json
+from collections import defaultdict
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 import torch
 import yaml
 
-from motedet.recipes import load_recipe, recipe_names
+from motedet.recipes import dump_recipe, load_recipe, parse_recipe, recipe_names
 from motedet.structures import Targets
 
 torch.set_num_threads(1)
 
+ZOO: Final = Path(__file__).resolve().parents[2] / "src" / "motedet" / "recipes" / "zoo"
+TWO_STAGE: Final = ("faster_rcnn", "cascade_rcnn")
 
-@pytest.mark.parametrize("name", recipe_names())
-def test_recipe_builds_and_takes_a_step(name: str) -> None:
-    recipe = load_recipe(name, ["model.backbone.pretrained=false"])
+# RFLA's configurations but AutoAssign's, the rows of its tables, and what they are compared with.
+ROWS: Final = (
+    "rfla/retinanet_r50_aitod",
+    "rfla/fcos_r50_aitod",
+    "rfla/fcos_r50_aitodv2",
+    "rfla/fcos_r50_p2_aitod",
+    "rfla/fcos_r50_p2_aitodv2",
+    "rfla/fcos_r50_dotav2",
+    "rfla/faster_r50_aitod",
+    "rfla/faster_r50_wd_aitod",
+    "rfla/faster_r50_aitodv2",
+    "rfla/faster_r50_dotav2",
+    "rfla/faster_r50_visdrone",
+    "rfla/cascade_r50_aitod",
+    "rfla/cascade_r50_aitodv2",
+    "rfla/detectors_r50_aitod",
+    "rfla/detectors_r50_aitodv2",
+    "baselines/faster_r50_aitod",
+    "baselines/faster_r50_aitodv2",
+    "baselines/faster_r50_visdrone",
+    "baselines/cascade_r50_aitod",
+    "baselines/detectors_r50_aitod",
+    "baselines/detectors_r50_aitodv2",
+    "baselines/fcos_r50_aitod",
+    "baselines/fcos_r50_aitodv2",
+    "baselines/fcos_r50_p2_aitod",
+    "baselines/fcos_r50_p2_aitodv2",
+    "baselines/atss_r50_aitod",
+    "nwd/faster_r50_aitod",
+    "nwd/cascade_r50_aitod",
+)
+RECOMMENDED: Final = (
+    "rfla/retinanet_best",
+    "rfla/fcos_best",
+    "rfla/faster_best",
+    "rfla/cascade_best",
+    "rfla/detectors_best",
+)
+
+FEW: Final = (  # regions, which are most of the work of two stages at 128 px
+    "model.rpn.train_proposals.max_per_image=48",
+    "model.rpn.test_proposals.max_per_image=24",
+    "model.sampler.num=24",
+)
+
+
+def tree_of(name: str) -> dict[str, Any]:
+    """What the file says."""
+    tree: dict[str, Any] = yaml.safe_load((ZOO / f"{name}.yaml").read_text())
+    return tree
+
+
+def same_models() -> list[tuple[str, ...]]:
+    """The recipes, those with the same model and number of classes together."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in recipe_names():
+        tree = tree_of(name)
+        key = json.dumps([tree["model"], tree["data"]["dataset"]["kind"]], sort_keys=True)
+        groups[key].append(name)
+    return [tuple(names) for names in groups.values()]
+
+
+@pytest.mark.parametrize("names", same_models(), ids="+".join)
+def test_recipe_builds_and_takes_a_step(names: tuple[str, ...]) -> None:
+    two_stage = tree_of(names[0])["model"]["kind"] in TWO_STAGE
+    settings = ["model.backbone.pretrained=false", *(FEW if two_stage else ())]
+    recipe, *others = (load_recipe(name, settings) for name in names)
+    assert all(other.model == recipe.model for other in others)
     classes = recipe.data.dataset.classes or ("a", "b")
     detector = recipe.model.build(len(classes)).train()
     boxes = torch.tensor([[20.0, 30.0, 32.0, 44.0], [80.0, 70.0, 110.0, 100.0]])
@@ -32,16 +102,63 @@ def test_recipe_builds_and_takes_a_step(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", recipe_names())
+def test_recipe_dumps_and_reads_back_unchanged(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert parse_recipe(dump_recipe(recipe), source="dump") == recipe
+    assert parse_recipe(recipe.model_dump_json(), source="json") == recipe
+
+
+@pytest.mark.parametrize("name", recipe_names())
 def test_published_numbers_are_percent_and_named_like_the_protocol(name: str) -> None:
-    published = load_recipe(name).published
+    recipe = load_recipe(name)
+    published = recipe.published
     assert set(published) <= {"AP", "AP50", "AP75", "AP_vt", "AP_t", "AP_s", "AP_m", "AP_l"}
     assert all(0 <= value <= 100 for value in published.values())
+    assert recipe.source or not published
 
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_no_recipe_inherits_or_names_a_machine(name: str) -> None:
-    zoo = Path(__file__).resolve().parents[2] / "src" / "motedet" / "recipes" / "zoo"
-    text = (zoo / f"{name}.yaml").read_text()
-    tree = yaml.safe_load(text)
-    assert not {"base", "_base_", "inherits", "workers", "root"} & set(tree)
+    text = (ZOO / f"{name}.yaml").read_text()
+    assert not {"base", "_base_", "inherits", "workers", "root"} & set(tree_of(name))
     assert not any(word in text for word in ("/home", "/data/", "http"))
+
+
+def test_every_published_row_has_a_recipe() -> None:
+    assert set(ROWS) <= set(recipe_names())
+    kinds = {"rfla", "baselines", "nwd"}
+    others = {name for name in recipe_names() if name.split("/")[0] in kinds} - set(ROWS)
+    assert others == {*RECOMMENDED, "baselines/retinanet_r50_aitod"}
+
+
+@pytest.mark.parametrize("name", [name for name in ROWS if name.startswith("rfla/")])
+def test_rows_of_rfla_have_what_shaped_their_numbers(name: str) -> None:
+    recipe = load_recipe(name)
+    model: Any = recipe.model
+    priors = model.rpn.priors if model.kind in TWO_STAGE else model.priors
+    assert priors.kind == "receptive_fields"
+    assert priors.source == "r50_reference"
+    assert not recipe.data.keep_empty
+    if model.kind in TWO_STAGE:
+        assert model.rpn.target_prior_ratio == model.rpn.assigner.ratio == 0.9
+        assert model.rpn.allowed_border == (0 if model.kind == "cascade_rcnn" else None)
+        assert model.rpn.train_proposals == model.rpn.test_proposals
+    if model.kind == "fcos":
+        assert model.assigner.shared_priors
+        assert model.ignored_as_background
+
+
+@pytest.mark.parametrize("name", RECOMMENDED)
+def test_recommended_recipes_leave_the_oddities_off(name: str) -> None:
+    recipe = load_recipe(name)
+    model: Any = recipe.model
+    first = model.rpn if model.kind in TWO_STAGE else model
+    assert recipe.data.keep_empty
+    assert not first.assigner.shared_priors
+    assert first.priors.source == "network"
+    if model.kind in TWO_STAGE:
+        assert first.target_prior_ratio == 1
+        assert first.allowed_border is None
+    if model.kind == "fcos":
+        assert not model.ignored_as_background

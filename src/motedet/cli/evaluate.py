@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from motedet.cli.views import Flips, Scales, with_views
+
 
 def evaluate(
     weights: Annotated[Path, typer.Argument(help="A .safetensors file of ours.")],
@@ -18,6 +20,8 @@ def evaluate(
     detections: Annotated[
         Path | None, typer.Option(help="Write the detections (COCO results) here.")
     ] = None,
+    scales: Scales = None,
+    flips: Flips = [],  # noqa: B006 - typer reads it, nobody writes it
     batch_size: Annotated[int | None, typer.Option(help="Images per forward pass.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that load images.")] = 0,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 takes all cores.")] = 0,
@@ -33,8 +37,9 @@ def evaluate(
     set_threads(threads)
     chosen = named_protocol(protocol) if protocol else None
     refuse_existing([json_file, detections], force=force)
+    loaded = with_views(engine.load(weights), scales=scales, flips=flips)
     scores, results = engine.evaluate(
-        weights, data, protocol=chosen, split=split, batch_size=batch_size, workers=workers
+        loaded, data, protocol=chosen, split=split, batch_size=batch_size, workers=workers
     )
     show_scores(scores, title=f"{weights} on {data} ({split})", json_file=json_file)
     if detections is not None:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from motedet.cli.views import Flips, Scales, with_views
+
 if TYPE_CHECKING:
     from motedet.engine.predict import Prediction
 
@@ -24,6 +26,8 @@ def predict(
         float, typer.Option("--score", min=0, max=1, help="Leave out what scores less.")
     ] = 0.3,
     draw: Annotated[bool, typer.Option(help="Draw the boxes into copies of the images.")] = True,
+    scales: Scales = None,
+    flips: Flips = [],  # noqa: B006 - typer reads it, nobody writes it
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 takes all cores.")] = 0,
@@ -44,7 +48,7 @@ def predict(
     _check_output(output, chosen, force=force)
     set_threads(threads)
     paths = find_images(sources)
-    loaded = load(weights, device=device)
+    loaded = with_views(load(weights, device=device), scales=scales, flips=flips)
     console = Console()
     found = predict_files(loaded, paths, batch_size=batch_size)
     predictions = []

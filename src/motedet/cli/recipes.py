@@ -1,8 +1,11 @@
 """`motedet recipes`."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from motedet.recipes import Recipe
 
 
 def recipes(
@@ -22,7 +25,7 @@ def recipes(
     rows = [
         RecipeRow(
             name=recipe.name,
-            detector=f"{recipe.model.kind}-{recipe.model.backbone.name.replace('resnet', 'r')}",
+            detector=_detector(recipe),
             assigner=recipe.model.assigner.kind,
             dataset=recipe.data.dataset.kind,
             published_ap=recipe.published["AP"] / 100 if "AP" in recipe.published else None,
@@ -30,3 +33,11 @@ def recipes(
         for recipe in loaded
     ]
     Console().print(recipes_table(rows))
+
+
+def _detector(recipe: "Recipe") -> str:
+    """Such as `fcos-r50`; DetectoRS, a cascade by its parts, under its own name."""
+    model = recipe.model
+    known = model.backbone.kind == "detectors_resnet"
+    kind = "detectors" if known else model.kind.removesuffix("_rcnn")
+    return f"{kind}-{model.backbone.name.replace('resnet', 'r')}"

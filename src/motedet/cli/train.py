@@ -5,8 +5,6 @@ from typing import Annotated
 
 import typer
 
-PRETRAINED = ["model.backbone.pretrained=true"]
-
 
 def train(
     recipe: Annotated[
@@ -46,6 +44,7 @@ def train(
     from motedet.cli.score import show_scores
     from motedet.cli.terminal import quiet_libraries, set_threads
     from motedet.engine.processes import is_main_process
+    from motedet.engine.weights import with_pretrained
     from motedet.recipes import load_recipe
 
     quiet_libraries()
@@ -56,8 +55,9 @@ def train(
         workers=workers,
         progress=Console().is_terminal,
     )
-    settings = [*settings, *(PRETRAINED if pretrained else [])]
     resolved = load_recipe(recipe, settings)
+    if pretrained:
+        resolved = with_pretrained(resolved, pretrained=True)
     result = engine.train(
         resolved, data, run=run, init=init, resume=resume, force=force, hardware=hardware
     )

@@ -28,7 +28,7 @@ from motedet.engine.module import DetectorModule
 from motedet.engine.processes import choose_device, is_main_process, processes_here
 from motedet.engine.progress import EpochBars, EpochLines
 from motedet.engine.run_folder import RunFolder
-from motedet.engine.weights import build_untrained, start_from
+from motedet.engine.weights import backbones, build_untrained, start_from
 from motedet.errors import RecipeError
 from motedet.files import write_json, write_text
 from motedet.metrics import Scores
@@ -139,23 +139,24 @@ def _starting_detector(
     recipe: Recipe, num_classes: int, *, init: Path | str | None, resume: bool
 ) -> Detector:
     """The detector before its first step."""
-    backbone = recipe.model.backbone
     if resume:
         return build_untrained(recipe, num_classes)
     if init is not None:
         detector = build_untrained(recipe, num_classes)
         start_from(detector, init)
         return detector
-    if backbone.frozen_stages and not backbone.pretrained:
-        logger.warning(
-            "%s freezes %d stages of %s, which now stay random: start from weights (--pretrained "
-            "fetches timm's, --init FILE reads yours) or set model.backbone.frozen_stages=0",
-            recipe.name,
-            backbone.frozen_stages,
-            backbone.name,
-        )
-    if backbone.pretrained:
-        logger.info("fetching timm's pretrained weights of %s", backbone.name)
+    for backbone in backbones(recipe):
+        if backbone.pretrained:
+            logger.info("fetching timm's pretrained weights of %s", backbone.name)
+        elif backbone.frozen_stages:
+            logger.warning(
+                "%s freezes %d stages of %s, which now stay random: start from weights "
+                "(--pretrained fetches timm's, --init FILE reads yours) or set "
+                "model.backbone.frozen_stages=0",
+                recipe.name,
+                backbone.frozen_stages,
+                backbone.name,
+            )
     return recipe.model.build(num_classes)
 
 

@@ -53,6 +53,11 @@ class RunFolder:
         return self.root / "logs"
 
     @property
+    def history(self) -> Path:
+        """The CSV logs of all starts of the run, one after the other."""
+        return self.root / "history.csv"
+
+    @property
     def figures(self) -> Path:
         """Pictures."""
         return self.root / "figures"
@@ -77,6 +82,11 @@ class RunFolder:
             shutil.rmtree(self.logs, ignore_errors=True)
             shutil.rmtree(self.figures, ignore_errors=True)
         self.root.mkdir(parents=True, exist_ok=True)
+
+    def histories(self) -> list[Path]:
+        """The CSV log of each start or restart, in order."""
+        parts = self.logs.glob("part_*/metrics.csv")
+        return sorted(parts, key=lambda path: int(path.parent.name.removeprefix("part_")))
 
     def next_part(self) -> str:
         """Name of the log folder of this start."""

@@ -4,14 +4,19 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from motedet.checkpoints import load_state, read_mmdet, read_weights
+from motedet.engine.augment import predict_views
 from motedet.engine.processes import choose_device
 from motedet.errors import CheckpointError
+from motedet.models.backbones import Backbone, BackboneSpec
 from motedet.models.detectors import Detector
+from motedet.models.detectors_resnet import DetectoRSResNet, DetectoRSResNetSpec
+from motedet.models.rfp import RFPSpec
 from motedet.recipes import Recipe, parse_recipe
 from motedet.structures import Detections, Size
 
@@ -39,7 +44,7 @@ class LoadedDetector:
 
     @torch.inference_mode()
     def predict_batch(self, images: Tensor, image_sizes: Sequence[Size]) -> list[Detections]:
-        """Detections of prepared images, on the CPU.
+        """Detections of prepared images, on the CPU, from the views that the recipe asks for.
 
         Args:
             images: [B, 3, H, W] normalised and padded, as the recipe's test transforms leave them.
@@ -48,16 +53,40 @@ class LoadedDetector:
         Returns:
             One record per image, in pixels of the network input.
         """
-        images = images.to(self.device)
+        images, views = images.to(self.device), self.recipe.test_time
+        if views.plain:
+            found = self._predict(images, image_sizes)
+        else:
+            own = self.recipe.model.postprocess
+            found = predict_views(self._predict, images, image_sizes, views=views, own=own)
+        return [detections.to("cpu") for detections in found]
+
+    def _predict(self, images: Tensor, image_sizes: Sequence[Size]) -> list[Detections]:
+        """Detections in images [B, 3, H, W] of B sizes, both on the detector's device."""
         if self.recipe.train.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
-        return [found.to("cpu") for found in self.detector.predict(images, image_sizes)]
+        return self.detector.predict(images, image_sizes)
 
 
 def build_untrained(recipe: Recipe, num_classes: int) -> Detector:
     """The recipe's detector without fetching pretrained weights, for values that come next."""
-    backbone = replace(recipe.model.backbone, pretrained=False)
-    return replace(recipe.model, backbone=backbone).build(num_classes)
+    return with_pretrained(recipe, pretrained=False).model.build(num_classes)
+
+
+def with_pretrained(recipe: Recipe, *, pretrained: bool) -> Recipe:
+    """The recipe with `pretrained` set for all its backbones, a recursive neck's own one too."""
+    model, neck = recipe.model, recipe.model.neck
+    # of the types they were, which a checker cannot know where detectors differ in their parts
+    changes: dict[str, Any] = {"backbone": replace(model.backbone, pretrained=pretrained)}
+    if isinstance(neck, RFPSpec):
+        changes["neck"] = replace(neck, backbone=replace(neck.backbone, pretrained=pretrained))
+    return recipe.model_copy(update={"model": replace(model, **changes)})
+
+
+def backbones(recipe: Recipe) -> tuple[BackboneSpec | DetectoRSResNetSpec, ...]:
+    """The backbone of the recipe's model, and a recursive neck's own one."""
+    model, neck = recipe.model, recipe.model.neck
+    return (model.backbone, neck.backbone) if isinstance(neck, RFPSpec) else (model.backbone,)
 
 
 def load(weights: Path | str, *, device: str = "auto") -> LoadedDetector:
@@ -88,7 +117,7 @@ def start_from(detector: Detector, weights: Path | str) -> None:
     Args:
         detector: takes every value whose name and shape it has.
         weights: a file of ours, a published mmdetection-style `.pth`, or a `.pth` of a backbone
-            alone, such as ResNet's in caffe style.
+            alone, such as ResNet's in caffe style; a recursive neck's backbone takes it too.
 
     Raises:
         CheckpointError: if the file cannot be read, or nothing in it fits.
@@ -96,7 +125,8 @@ def start_from(detector: Detector, weights: Path | str) -> None:
     path = Path(weights)
     state = read_weights(path).state_dict if path.suffix == ".safetensors" else read_mmdet(path)
     own = detector.state_dict()
-    named = state | {f"backbone.{name}": value for name, value in state.items()}
+    bodies = [n for n, m in detector.named_modules() if isinstance(m, Backbone | DetectoRSResNet)]
+    named = state | {f"{body}.{name}": value for body in bodies for name, value in state.items()}
     fitting = {k: v for k, v in named.items() if k in own and own[k].shape == v.shape}
     if not fitting:
         raise CheckpointError(

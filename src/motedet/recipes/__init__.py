@@ -7,6 +7,7 @@ from motedet.recipes.schema import (
     Recipe,
     ScheduleSpec,
     TrainSpec,
+    ViewsSpec,
 )
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Recipe",
     "ScheduleSpec",
     "TrainSpec",
+    "ViewsSpec",
     "dump_recipe",
     "load_recipe",
     "parse_recipe",

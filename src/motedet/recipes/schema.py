@@ -23,6 +23,7 @@ from motedet.metrics import AnyProtocol
 from motedet.models.detectors import AnyDetector
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Flip = Literal["none", "horizontal", "vertical"]
 
 
 class Strict(BaseModel):
@@ -109,6 +110,28 @@ class DataSpec(Strict):
     test_transforms: tuple[AnyTransform, ...]
 
 
+class ViewsSpec(Strict):
+    """Test-time augmentation: which views of each image are looked at, every scale in every flip.
+
+    Attributes:
+        scales: factors on the size of the network input.
+        flips: mirror images; "none" is the view as it is.
+        nms_iou: what was found in all views is merged by dropping a box above this IoU with a
+            better one of its class; null takes the detector's own.
+        max_per_image: at most so many are returned after that; null takes the detector's own.
+    """
+
+    scales: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1.0,)
+    flips: Annotated[tuple[Flip, ...], Field(min_length=1)] = ("none",)
+    nms_iou: Fraction | None = None
+    max_per_image: PositiveInt | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether each image is looked at only once and as it is."""
+        return self.scales == (1.0,) and self.flips == ("none",)
+
+
 class Recipe(Strict):
     """One complete run.
 
@@ -118,6 +141,8 @@ class Recipe(Strict):
         source: where `published` comes from.
         published: results in percent, by the names of the protocol; empty if there are none.
         classes: class names in label order; null takes them from the training data.
+        test_time: views that evaluation and prediction look at; validation during training looks at
+            each image once.
     """
 
     name: str
@@ -128,6 +153,7 @@ class Recipe(Strict):
     model: AnyDetector
     data: DataSpec
     train: TrainSpec = TrainSpec()
+    test_time: ViewsSpec = ViewsSpec()
     protocol: AnyProtocol
 
     @model_validator(mode="after")
