@@ -13,23 +13,26 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torchvision.models import detection as torchvision_detection
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from motedet.assign import FCOSAssigner
-from motedet.losses import GIoULoss
+from motedet.losses import GIoULoss, SmoothL1Loss
 from motedet.models.backbones import BackboneSpec
-from motedet.models.detectors import Detector, FCOSSpec, RetinaNetSpec
+from motedet.models.detectors import Detector, FasterRCNNSpec, FCOSSpec, RetinaNetSpec
 from motedet.models.fpn import FPNSpec
 from motedet.models.heads import FCOSHeadSpec
+from motedet.models.heads.rpn import RPNSpec
+from motedet.models.rois import RoIAlign
 from motedet.structures import Targets
 
 CLASSES = 80
@@ -93,7 +96,30 @@ class NoTransform(nn.Module):
         return result
 
 
+def both(name: str, device: torch.device) -> tuple[Detector, nn.Module]:
+    """Our detector and theirs; those with proposals get the same weights, hence as many regions."""
+    mine, other = ours(name), theirs(name)
+    if name == "faster_rcnn":
+        states = [
+            [v for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")]
+            for model in (mine, other)
+        ]
+        with torch.no_grad():
+            for value, copy in zip(*states, strict=True):
+                if value.shape == copy.shape:  # all but the last layer, which has no background
+                    copy.copy_(value)
+    return mine.to(device), other.to(device)
+
+
 def ours(name: str) -> Detector:
+    if name == "faster_rcnn":
+        box_loss = SmoothL1Loss(beta=1 / 9)
+        return FasterRCNNSpec(
+            backbone=replace(BACKBONE, out_stages=(1, 2, 3, 4)),
+            rpn=RPNSpec(box_loss=box_loss),
+            pool=RoIAlign(sampling_ratio=2),
+            box_loss=box_loss,
+        ).build(CLASSES)
     if name == "retinanet":
         neck = FPNSpec(extra="on_input", relu_before_extra=True)
         return RetinaNetSpec(backbone=BACKBONE, neck=neck).build(CLASSES)
@@ -106,6 +132,36 @@ def ours(name: str) -> Detector:
 
 
 def theirs(name: str) -> nn.Module:
+    model = _their_faster_rcnn() if name == "faster_rcnn" else _their_dense(name)
+    model.transform = NoTransform()
+    return model
+
+
+def _their_faster_rcnn() -> nn.Module:
+    """With the proposals, samples and detections of `FasterRCNNSpec`."""
+    backbone = resnet_fpn_backbone(
+        backbone_name="resnet50",
+        weights=None,
+        norm_layer=FrozenBatchNorm2d,
+        trainable_layers=3,
+    )
+    anchors = AnchorGenerator(((32,), (64,), (128,), (256,), (512,)), ((0.5, 1.0, 2.0),) * 5)
+    model: nn.Module = torchvision_detection.FasterRCNN(
+        backbone,
+        CLASSES + 1,  # and background
+        rpn_anchor_generator=anchors,
+        rpn_pre_nms_top_n_train=2000,
+        rpn_pre_nms_top_n_test=1000,
+        rpn_post_nms_top_n_train=1000,
+        rpn_post_nms_top_n_test=1000,
+        box_score_thresh=SCORE_THRESH,
+        box_nms_thresh=0.5,
+        box_detections_per_img=100,
+    )
+    return model
+
+
+def _their_dense(name: str) -> nn.Module:
     retinanet = name == "retinanet"
     backbone = resnet_fpn_backbone(
         backbone_name="resnet50",
@@ -126,16 +182,20 @@ def theirs(name: str) -> nn.Module:
         model = torchvision_detection.FCOS(
             backbone, CLASSES, score_thresh=thresh, nms_thresh=0.5, detections_per_img=100
         )
-    model.transform = NoTransform()
     return model
 
 
+@torch.no_grad()
 def raise_scores(model: nn.Module) -> None:
     """Let one class start just above the threshold, so that 1/80 of all pairs are candidates."""
+    odds = HIGH_PROB / (1 - HIGH_PROB)
     for name, parameter in model.named_parameters():
-        if name.endswith(("cls_logits.bias", "retina_cls.bias", "conv_cls.bias")):
-            with torch.no_grad():
-                parameter.view(-1, CLASSES)[:, 0] = math.log(HIGH_PROB / (1 - HIGH_PROB))
+        if name.endswith((".fc_cls.bias", ".cls_score.bias")):  # softmax, with a background
+            parameter[1] = math.log(CLASSES * odds)
+        elif name.endswith(
+            ("classification_head.cls_logits.bias", "retina_cls.bias", "conv_cls.bias")
+        ):
+            parameter.view(-1, CLASSES)[:, 0] = math.log(odds)
 
 
 def tiny_objects(setting: Setting) -> tuple[Tensor, list[Tensor], list[Tensor]]:
@@ -159,10 +219,10 @@ def training_steps(name: str, setting: Setting) -> tuple[Callable[[], object], .
     size = (setting.size, setting.size)
     targets = [Targets.of(b, c, size) for b, c in zip(boxes, labels, strict=True)]
     dicts = [{"boxes": b, "labels": c} for b, c in zip(boxes, labels, strict=True)]
-    mine, other = ours(name).to(setting.device).train(), theirs(name).to(setting.device).train()
+    mine, other = both(name, setting.device)
     return (
-        _step(mine, lambda: mine.loss(images, targets), setting),
-        _step(other, lambda: other(list(images), dicts), setting),
+        _step(mine.train(), lambda: mine.loss(images, targets), setting),
+        _step(other.train(), lambda: other(list(images), dicts), setting),
     )
 
 
@@ -185,7 +245,9 @@ def _step(
 def predictions(name: str, setting: Setting, *, many: bool) -> tuple[Callable[[], object], ...]:
     """Our prediction and theirs."""
     images, _, _ = tiny_objects(setting)
-    mine, other = ours(name).to(setting.device).eval(), theirs(name).to(setting.device).eval()
+    mine, other = both(name, setting.device)
+    mine.eval()
+    other.eval()
     if many:
         raise_scores(mine)
         raise_scores(other)
@@ -265,7 +327,7 @@ def settings(args: argparse.Namespace) -> list[Setting]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--names", nargs="+", default=["retinanet", "fcos"])
+    parser.add_argument("--names", nargs="+", default=["retinanet", "fcos", "faster_rcnn"])
     parser.add_argument("--phases", nargs="+", default=["train", "predict", "predict_many"])
     parser.add_argument("--size", type=int, help="side of the square images in pixels")
     parser.add_argument("--batch", type=int)
@@ -278,14 +340,14 @@ def main() -> None:
     torch.set_num_threads(args.threads)
 
     records = []
-    print(f"{'name':10} {'phase':13} {'ours s':>9} {'torchvision s':>14} {'ratio':>6} {'img/s':>7}")
+    print(f"{'name':11} {'phase':13} {'ours s':>9} {'torchvision s':>14} {'ratio':>6} {'img/s':>7}")
     for setting in settings(args):
         for name in args.names:
             for phase in args.phases:
                 row = measure(name, phase, setting)
                 records.append(asdict(row))
                 print(
-                    f"{row.name:10} {row.phase:13} {row.seconds:9.4f} "
+                    f"{row.name:11} {row.phase:13} {row.seconds:9.4f} "
                     f"{row.torchvision_seconds:14.4f} {row.ratio:6.2f} "
                     f"{row.images_per_second:7.2f}",
                     flush=True,

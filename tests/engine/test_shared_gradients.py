@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
-from motedet.models.detectors import Detector
+from motedet.models.detectors import AnyDetector, CascadeRCNNSpec, Detector, FasterRCNNSpec
 from motedet.structures import Targets
-from small_detectors import scene, small_specs
+from small_detectors import scene, small_specs, small_two_stage
 
 SPECS = small_specs()
 SHARES = (slice(0, 2), slice(2, 3))  # three objects and two, and an image without any
@@ -33,10 +33,10 @@ class Training(torch.nn.Module):
         return torch.stack(list(self.detector.loss(images, targets).values())).sum()
 
 
-def training(name: str) -> Training:
+def training(spec: AnyDetector) -> Training:
     """The detector in float64, in which the order of sums does not decide what is sampled."""
     torch.manual_seed(0)
-    detector = SPECS[name].build(2).double().train()
+    detector = spec.build(2).double().train()
     detector.backbone.eval()  # statistics of a batch are not those of its parts
     return Training(detector)
 
@@ -65,7 +65,7 @@ def _one_of_two(rank: int, port: int, folder: Path) -> None:
     images, targets = batch()
     found = {}
     for name in SPECS:
-        module = DistributedDataParallel(training(name))
+        module = DistributedDataParallel(training(SPECS[name]))
         # without `find_unused_parameters` the second step fails if a parameter had no gradient
         for _ in range(2):
             module.zero_grad()
@@ -90,7 +90,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Gradients
 def test_two_processes_get_the_gradient_of_the_whole_batch(
     name: str, shared: list[dict[str, Gradients]]
 ) -> None:
-    module = training(name)
+    module = training(SPECS[name])
     module(*batch()).backward()
     alone = gradients(module)
     assert sum(float(g.abs().sum()) for g in alone.values()) > 0
@@ -100,7 +100,22 @@ def test_two_processes_get_the_gradient_of_the_whole_batch(
 
 @pytest.mark.parametrize("name", SPECS)
 def test_a_batch_without_objects_gives_every_parameter_a_gradient(name: str) -> None:
-    module = training(name)
+    module = training(SPECS[name])
     images, targets = batch()
     module(images[SHARES[1]], targets[SHARES[1]]).backward()
     assert all(bool(torch.isfinite(g).all()) for g in gradients(module).values())
+
+
+@pytest.mark.parametrize("name", small_two_stage())
+def test_images_without_objects_and_without_proposals_give_every_parameter_a_gradient(
+    name: str,
+) -> None:
+    spec = SPECS[name]
+    assert isinstance(spec, FasterRCNNSpec | CascadeRCNNSpec)
+    none = replace(spec.rpn.train_proposals, min_box_size=1e6)
+    module = training(replace(spec, rpn=replace(spec.rpn, train_proposals=none)))
+    images, targets = batch()
+    module(images[SHARES[1]], targets[SHARES[1]]).backward()
+    found = gradients(module)
+    assert all(bool(torch.isfinite(g).all()) for g in found.values())
+    assert all(not g.any() for n, g in found.items() if "roi_head" in n)

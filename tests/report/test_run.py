@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,13 @@ def test_facts_count_every_class(catalog: Catalog) -> None:
     facts = split_facts("val", catalog)
     assert (facts.images, facts.images_without) == (2, 1)
     assert facts.classes == {"car": 1, "ship": 0}
+
+
+def test_regions_without_a_class_are_no_objects(catalog: Catalog) -> None:
+    other, record = catalog.records
+    region = replace(record, crowd=np.array([True]), any_class=np.array([True]))
+    facts = split_facts("val", replace(catalog, records=(region, other)))
+    assert facts.classes == {"car": 0, "ship": 0}
 
 
 def test_histories_with_other_columns_are_joined(tmp_path: Path) -> None:

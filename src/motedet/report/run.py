@@ -69,7 +69,9 @@ def run_context(
 
 def split_facts(name: str, catalog: Catalog) -> SplitFacts:
     """Counts and sizes of a split."""
-    labels = np.concatenate([np.zeros(0, np.int64), *(r.labels for r in catalog.records)])
+    labels = np.concatenate(
+        [np.zeros(0, np.int64), *(r.labels[~r.any_class] for r in catalog.records)]
+    )
     counts = np.bincount(labels, minlength=len(catalog.classes)).tolist()
     return SplitFacts(
         name=name,
@@ -89,10 +91,11 @@ def read_detections(path: Path, catalog: Catalog) -> list[Detections]:
     label = {category_id: i for i, category_id in enumerate(catalog.category_ids)}
     found = []
     for rows in per_image.values():
-        xywh = torch.tensor([r["bbox"] for r in rows]).reshape(-1, 4)  # [D, 4]
+        xywh = torch.tensor([r["bbox"] for r in rows], dtype=torch.float32).reshape(-1, 4)  # [D, 4]
         boxes = torch.cat((xywh[:, :2], xywh[:, :2] + xywh[:, 2:]), dim=1)
         labels = torch.tensor([label[r["category_id"]] for r in rows], dtype=torch.int64)
-        found.append(Detections(boxes, torch.tensor([r["score"] for r in rows]), labels))
+        scores = torch.tensor([r["score"] for r in rows], dtype=torch.float32)
+        found.append(Detections(boxes, scores, labels))
     return found
 
 
