@@ -9,13 +9,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from motedet.assign import ATSS, AnyAssigner, FCOSAssigner, Hierarchical, MaxIoU
+from motedet.assign import ATSS, FCOSAssigner, Hierarchical, MaxIoU, PlainAssigner
 from motedet.geometry import pairwise_iof, pairwise_iou, pairwise_similarity
 from motedet.priors import PriorGrid
 from motedet.structures import IGNORED, PackedTargets
 
 
-def dense_assign(assigner: AnyAssigner, grid: PriorGrid, targets: PackedTargets) -> Tensor:
+def dense_assign(assigner: PlainAssigner, grid: PriorGrid, targets: PackedTargets) -> Tensor:
     """[B, P] gt_index, image by image, with the priors that take part only."""
     answer = torch.full((targets.num_images, grid.num_priors), IGNORED)
     shrinks = 0
@@ -64,7 +64,7 @@ def level_counts(grid: PriorGrid, keep: Tensor) -> list[int]:
 
 @singledispatch
 def dense_image(
-    assigner: AnyAssigner,
+    assigner: PlainAssigner,
     grid: PriorGrid,
     keep: Tensor,
     gt: Tensor,

@@ -188,6 +188,34 @@ class Assignment:
 
 
 @dataclass(frozen=True, slots=True)
+class Predictions:
+    """What a detector says at each prior, for assigners that look at it; without gradient.
+
+    Attributes:
+        scores: [B, P, K] probabilities of the classes.
+        logits: [B, P, K] the same before the sigmoid.
+        boxes: [B, P, 4] xyxy in pixels, not clipped to the image.
+    """
+
+    scores: Tensor
+    logits: Tensor
+    boxes: Tensor
+
+    def __post_init__(self) -> None:
+        """Check shapes.
+
+        Raises:
+            ShapeError: if the tensors do not fit together.
+        """
+        shape = self.scores.shape
+        if len(shape) != 3 or self.logits.shape != shape or self.boxes.shape != (*shape[:2], 4):
+            raise ShapeError(
+                "Predictions need scores and logits [B, P, K] and boxes [B, P, 4]; got "
+                f"{list(shape)}, {list(self.logits.shape)} and {list(self.boxes.shape)}."
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class Detections:
     """What was found in one image, best first.
 

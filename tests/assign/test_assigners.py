@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from motedet.assign import ATSS, AnyAssigner, Assigner, FCOSAssigner, Hierarchical, MaxIoU
+from motedet.assign import (
+    ATSS,
+    NWDRKA,
+    Assigner,
+    FCOSAssigner,
+    Hierarchical,
+    MaxIoU,
+    PlainAssigner,
+    SimD,
+)
 from motedet.priors import Anchors, AnyPriors, Points, PriorGrid, ReceptiveFields
 from motedet.structures import IGNORED, PackedTargets, Targets
 
@@ -14,11 +23,13 @@ STRIDES = (4, 8, 16)
 SIZES = [(32, 40), (16, 20), (8, 10)]  # an image of 128 x 160
 RANGES = ((-1.0, 16.0), (16.0, 64.0), (64.0, 1e8))
 
-RULES: list[tuple[AnyAssigner, AnyPriors]] = [
+RULES: list[tuple[PlainAssigner, AnyPriors]] = [
     (MaxIoU(), Anchors(strides=STRIDES)),
     (ATSS(), Anchors(strides=STRIDES, scales=(2.0,), ratios=(1.0,))),
     (FCOSAssigner(regress_ranges=RANGES, center_radius=1.5), Points(strides=STRIDES)),
     (Hierarchical(), ReceptiveFields(strides=STRIDES)),
+    (NWDRKA(), Anchors(strides=STRIDES)),
+    (SimD(m=4.0, n=3.0, min_pos_simd=0.0), Anchors(strides=STRIDES)),
 ]
 every_rule = pytest.mark.parametrize(("rule", "priors"), RULES, ids=lambda v: v.kind)
 
@@ -50,18 +61,18 @@ def taken(rule: Assigner, priors: AnyPriors, targets: PackedTargets) -> Tensor:
 
 @every_rule
 @pytest.mark.parametrize("num_images", [1, 3])
-def test_no_objects(rule: AnyAssigner, priors: AnyPriors, num_images: int) -> None:
+def test_no_objects(rule: PlainAssigner, priors: AnyPriors, num_images: int) -> None:
     assert (taken(rule, priors, batch(*[[] for _ in range(num_images)])) == -1).all()
 
 
 @every_rule
-def test_one_object(rule: AnyAssigner, priors: AnyPriors) -> None:
+def test_one_object(rule: PlainAssigner, priors: AnyPriors) -> None:
     gt_index = taken(rule, priors, batch([[40, 40, 56, 57]]))
     assert (gt_index == 0).any()
 
 
 @every_rule
-def test_images_of_a_batch_do_not_see_each_other(rule: AnyAssigner, priors: AnyPriors) -> None:
+def test_images_of_a_batch_do_not_see_each_other(rule: PlainAssigner, priors: AnyPriors) -> None:
     images: list[list[list[float]]] = [[[40, 40, 56, 57]], [], [[0, 0, 9, 9], [90, 60, 99, 80]]]
     together = taken(rule, priors, batch(*images))
     first = 0
@@ -72,7 +83,7 @@ def test_images_of_a_batch_do_not_see_each_other(rule: AnyAssigner, priors: AnyP
 
 
 @every_rule
-def test_of_identical_objects_each_prior_has_one(rule: AnyAssigner, priors: AnyPriors) -> None:
+def test_of_identical_objects_each_prior_has_one(rule: PlainAssigner, priors: AnyPriors) -> None:
     box: list[float] = [40, 40, 56, 57]
     once, twice = (taken(rule, priors, batch([box] * n)) for n in (1, 2))
     assert torch.equal(once >= 0, twice >= 0)
@@ -80,13 +91,13 @@ def test_of_identical_objects_each_prior_has_one(rule: AnyAssigner, priors: AnyP
 
 
 @every_rule
-def test_object_on_the_border(rule: AnyAssigner, priors: AnyPriors) -> None:
+def test_object_on_the_border(rule: PlainAssigner, priors: AnyPriors) -> None:
     gt_index = taken(rule, priors, batch([[0, 0, 10, 12], [150, 100, 160, 128]]))
     assert set(gt_index[gt_index >= 0].tolist()) == {0, 1}
 
 
 @every_rule
-def test_object_below_two_pixels(rule: AnyAssigner, priors: AnyPriors) -> None:
+def test_object_below_two_pixels(rule: PlainAssigner, priors: AnyPriors) -> None:
     grid = priors(SIZES)
     center = grid.centers()[grid.level_starts[0] + 40 * grid.levels[0].num_priors // 97]
     around = torch.cat((center - 0.9, center + 0.9)).tolist()
@@ -94,12 +105,12 @@ def test_object_below_two_pixels(rule: AnyAssigner, priors: AnyPriors) -> None:
 
 
 @every_rule
-def test_object_of_half_the_image(rule: AnyAssigner, priors: AnyPriors) -> None:
+def test_object_of_half_the_image(rule: PlainAssigner, priors: AnyPriors) -> None:
     assert (taken(rule, priors, batch([[10, 10, 120, 100]])) == 0).any()
 
 
 @every_rule
-def test_permuting_objects_permutes_the_answer(rule: AnyAssigner, priors: AnyPriors) -> None:
+def test_permuting_objects_permutes_the_answer(rule: PlainAssigner, priors: AnyPriors) -> None:
     generator = torch.Generator().manual_seed(3)
     corner = torch.arange(12)[:, None] % 4 * torch.tensor([40.0, 0.0])
     corner = corner + torch.arange(12)[:, None] // 4 * torch.tensor([0.0, 42.0])
@@ -112,7 +123,7 @@ def test_permuting_objects_permutes_the_answer(rule: AnyAssigner, priors: AnyPri
 
 
 @every_rule
-def test_cells_beyond_the_valid_size_are_ignored(rule: AnyAssigner, priors: AnyPriors) -> None:
+def test_cells_beyond_the_valid_size_are_ignored(rule: PlainAssigner, priors: AnyPriors) -> None:
     targets = replace(batch([[50, 50, 62, 61]], []), valid_sizes=((64, 64), (128, 160)))
     gt_index = taken(rule, priors, targets)
     inside = priors(SIZES).inside([(64, 64)])[0]
@@ -124,7 +135,7 @@ def test_cells_beyond_the_valid_size_are_ignored(rule: AnyAssigner, priors: AnyP
 @every_rule
 @pytest.mark.parametrize("border", [0.0, 5.0])
 def test_priors_that_reach_out_of_the_image_are_ignored(
-    rule: AnyAssigner, priors: AnyPriors, border: float
+    rule: PlainAssigner, priors: AnyPriors, border: float
 ) -> None:
     targets = batch([[50, 50, 62, 61], [0, 0, 9, 9]], [])
     targets = replace(targets, allowed_border=border, image_sizes=((128, 90), (128, 160)))
@@ -140,7 +151,7 @@ def test_priors_that_reach_out_of_the_image_are_ignored(
 
 
 @every_rule
-def test_answer_follows_the_device(rule: AnyAssigner, priors: AnyPriors) -> None:
+def test_answer_follows_the_device(rule: PlainAssigner, priors: AnyPriors) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     targets = batch([[40, 40, 56, 57]], [[0, 0, 9, 9], [90, 60, 99, 80]])
     moved = replace(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from assignment_scenes import Scene, scenes
 from dense_assigners import dense_assign
-from motedet.assign import ATSS, AnyAssigner, FCOSAssigner, Hierarchical, MaxIoU, pairs
+from motedet.assign import ATSS, FCOSAssigner, Hierarchical, MaxIoU, PlainAssigner, pairs
 from motedet.priors import Anchors, AnyPriors, Points, ReceptiveFields
 
 EXAMPLES = settings(
@@ -18,7 +18,7 @@ EXAMPLES = settings(
 )
 
 
-def check(assigner: AnyAssigner, priors: AnyPriors, scene: Scene) -> None:
+def check(assigner: PlainAssigner, priors: AnyPriors, scene: Scene) -> None:
     grid = replace(priors, strides=scene.strides)(scene.level_sizes)
     targets = scene.targets()
     got = assigner(grid, targets)

@@ -6,10 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from motedet.assign import BestOverlap, proposals
-from motedet.assign.proposals import overlapping_pairs
+from motedet.assign import BestOverlap, meetings
 from motedet.geometry import aligned_intersection, pairwise_iou
-from motedet.structures import BACKGROUND, PackedTargets, Targets
+from motedet.structures import BACKGROUND, PackedTargets, Pairs, Targets
 
 Crowd = tuple[Tensor, Tensor]
 """Boxes [N, 4] and the image of each [N]."""
@@ -23,6 +22,12 @@ def packed(boxes: Tensor, image: Tensor, num_images: int) -> PackedTargets:
         own = boxes[image == number]
         records.append(Targets.of(own, torch.zeros(len(own), dtype=torch.int64), (64, 64)))
     return PackedTargets.pack(records)
+
+
+def overlapping_pairs(boxes: Tensor, image: Tensor, objects: Tensor, gt_image: Tensor) -> Pairs:
+    images = 1 + max([0, *image.tolist(), *gt_image.tolist()])
+    parts = list(meetings.meetings(boxes, image, objects, gt_image, num_images=images))
+    return Pairs(torch.cat([p.prior for p in parts]), torch.cat([p.gt for p in parts]))
 
 
 def dense_pairs(boxes: Crowd, objects: Crowd) -> set[tuple[int, int]]:
@@ -92,7 +97,7 @@ def test_overlapping_pairs_are_all_pairs_that_overlap(
 ) -> None:
     boxes, objects, _ = made
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(proposals, "MAX_PAIRS", limit)
+        patch.setattr(meetings, "MAX_PAIRS", limit)
         found = overlapping_pairs(*boxes, *objects)
     assert torch.equal(found.gt, found.gt.sort().values)
     got = list(zip(found.prior.tolist(), found.gt.tolist(), strict=True))
@@ -119,7 +124,7 @@ def test_best_overlap_is_the_published_rule(
     )
     rule = BestOverlap(pos_iou=pos_iou)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(proposals, "MAX_PAIRS", limit)
+        patch.setattr(meetings, "MAX_PAIRS", limit)
         got = rule(*boxes, targets)
     assert torch.equal(got, dense_match(rule, boxes, targets))
 

@@ -1,5 +1,6 @@
 """Assignments equal those of the published code, prior by prior."""
 
+import re
 from dataclasses import replace
 from typing import Literal
 
@@ -9,11 +10,21 @@ import torch
 from numpy.typing import NDArray
 
 from golden_files import case_names, load_json, load_npz
-from motedet.assign import ATSS, AnyAssigner, FCOSAssigner, Hierarchical, MaxIoU
+from motedet.assign import (
+    ATSS,
+    DynamicSoftLabel,
+    FCOSAssigner,
+    Hierarchical,
+    MaxIoU,
+    PlainAssigner,
+    PredictionAware,
+    SimOTA,
+    TaskAligned,
+)
 from motedet.assign.pairs import usable_priors
-from motedet.geometry import encode_ltrb
-from motedet.priors import Level, Points, PriorGrid, ReceptiveFields
-from motedet.structures import BACKGROUND, IGNORED, Assignment, PackedTargets, Targets
+from motedet.geometry import aligned_iou, encode_ltrb
+from motedet.priors import Anchors, AnyPriors, Level, Points, PriorGrid, ReceptiveFields
+from motedet.structures import BACKGROUND, IGNORED, Assignment, PackedTargets, Predictions, Targets
 
 HIERARCHICAL = load_json("rfla", "hie_assign.json")
 ASSIGN = load_json("autoassign", "assign.json")
@@ -118,7 +129,7 @@ def tags(prefix: str) -> list[str]:
     return [tag for tag in case_names(KEYS, depth=2) if tag.startswith(prefix)]
 
 
-def check_against(tag: str, assigner: AnyAssigner, grid: PriorGrid, *, ignore: bool) -> None:
+def check_against(tag: str, assigner: PlainAssigner, grid: PriorGrid, *, ignore: bool) -> None:
     arrays = load_npz("autoassign", "assign.npz")
     assignment = assigner(grid, targets_of(tag, ignore=ignore))
     got, want = codes(assignment), arrays[f"{tag}/gt_inds"]
@@ -133,7 +144,7 @@ def check_against(tag: str, assigner: AnyAssigner, grid: PriorGrid, *, ignore: b
         np.testing.assert_allclose(quality[stored], overlaps[stored], atol=1e-5, rtol=1e-5)
 
 
-def assigner_takes(assigner: AnyAssigner) -> bool:
+def assigner_takes(assigner: PlainAssigner) -> bool:
     return isinstance(assigner, MaxIoU) and assigner.low_quality
 
 
@@ -260,3 +271,75 @@ def test_rfla_proposal_head(name: str) -> None:
         used = np.ones(len(want), dtype=bool) if usable is None else usable[image].numpy()
         np.testing.assert_array_equal(want == NOT_USED, ~used)
         np.testing.assert_array_equal(local + 1, np.where(used, want, IGNORED + 1))
+
+
+# --- Prediction-aware: TAL, SimOTA, dynamic soft label -------------------------------------------
+
+
+def aware_rule(name: str) -> tuple[PredictionAware, AnyPriors]:
+    """The assigner of a name such as `tal_k10_a05`, and the priors that the README gives it."""
+    strides = tuple(ASSIGN["strides"])
+    options = dict(re.findall(r"_([ka])(\d+)", name))
+    topk = int(options.get("k", 10))
+    if name.startswith("tal"):
+        alpha = float(options["a"]) / 10 if "a" in options else 1.0
+        one = Anchors(strides=strides, octave_base_scale=8.0, scales_per_octave=1, ratios=(1.0,))
+        return TaskAligned(topk=topk, alpha=alpha, beta=6.0), one
+    if name.startswith("simota"):
+        return SimOTA(topk=topk, radius=2.5), Points(strides=strides, offset=0.5)
+    return DynamicSoftLabel(topk=topk), Points(strides=strides, offset=0.0)
+
+
+def pred_inputs(objects: str) -> tuple[PackedTargets, Predictions]:
+    """The objects of a `pred/` case with their classes, and what was predicted."""
+    arrays = load_npz("autoassign", "assign.npz")
+    targets = packed(arrays[f"pred/{objects}/bboxes"])
+    targets = replace(targets, labels=torch.from_numpy(arrays[f"pred/{objects}/labels"]))
+    scores = torch.from_numpy(arrays[f"pred/{objects}/pred_scores"])[None]
+    boxes = torch.from_numpy(arrays[f"pred/{objects}/pred_bboxes"])[None]
+    return targets, Predictions(scores, scores.logit(), boxes)
+
+
+def stored(tag: str, name: str) -> NDArray[np.float32]:
+    """A sparse list of the golden file as [P] numbers."""
+    arrays = load_npz("autoassign", "assign.npz")
+    table = np.zeros(len(arrays[f"{tag}/gt_inds"]), dtype=np.float32)
+    table[arrays[f"{tag}/{name}_idx"]] = arrays[f"{tag}/{name}_val"]
+    return table
+
+
+AWARE = [*tags("tal_"), *tags("simota"), *tags("dsl_")]
+
+
+@pytest.mark.parametrize("tag", AWARE)
+def test_prediction_aware(tag: str) -> None:
+    name, objects = tag.split("/")
+    assigner, priors = aware_rule(name)
+    grid = priors([(h, w) for h, w in ASSIGN["pred_featmap_hw"]])
+    targets, predictions = pred_inputs(objects)
+    assignment = assigner(grid, targets, predictions)
+    want = load_npz("autoassign", "assign.npz")[f"{tag}/gt_inds"]
+    np.testing.assert_array_equal(codes(assignment), want)
+
+    prior = assignment.positive[0].nonzero()[:, 0]
+    gt = assignment.gt_index[0, prior]
+    overlap = aligned_iou(predictions.boxes[0, prior], targets.boxes[gt])
+    overlaps = stored(tag, "max_overlaps")[want > 0]
+    np.testing.assert_allclose(overlap.numpy(), overlaps, atol=1e-5, rtol=1e-5)
+    quality = assignment.quality[0, prior].numpy()
+    if not isinstance(assigner, TaskAligned):
+        np.testing.assert_array_equal(quality, overlap.numpy())
+        return
+    score = predictions.scores[0, prior, targets.labels[gt]]
+    metrics = stored(tag, "assign_metrics")[want > 0]
+    got = assigner.alignment(score, overlap).numpy()
+    np.testing.assert_allclose(got, metrics, atol=1e-5, rtol=1e-5)
+    for row in set(gt.tolist()):  # spec 3.4, head normalisation
+        own = (gt == row).numpy()
+        goal = metrics[own] / (metrics[own].max() + 1e-7) * overlaps[own].max()
+        np.testing.assert_allclose(quality[own], goal, atol=1e-5, rtol=1e-5)
+
+
+def test_there_are_prediction_aware_cases() -> None:
+    kinds = {type(aware_rule(tag.split("/", maxsplit=1)[0])[0]) for tag in AWARE}
+    assert kinds == {TaskAligned, SimOTA, DynamicSoftLabel}

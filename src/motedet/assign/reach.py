@@ -91,6 +91,28 @@ def similarity_reach(
     return _kl_reach(sides, prior_sides, inverse - (10 if metric == "kl_10" else 1))
 
 
+def similarity_distance_reach(
+    sides: Tensor, prior_sides: Tensor, threshold: Tensor, *, m: float, n: float
+) -> Tensor:
+    """Largest distance of the centres at which SimD can reach a threshold, or be above 0.
+
+    Args:
+        sides: [G, 1, 2] width and height of the objects.
+        prior_sides: [M, 2] of the priors.
+        threshold: [G], at most 1.
+        m: weight of x and of the widths.
+        n: weight of y and of the heights.
+
+    Returns:
+        [G, M, 2] in x and y, in pixels; -inf where it cannot.
+    """
+    weight = sides.new_tensor((m, n)) / (sides.abs() + prior_sides + EPS)  # [G, M, 2]
+    shape = ((sides - prior_sides) * weight).square().sum(-1).sqrt()  # [G, M]
+    largest = torch.where(threshold < TINY, LOG_ZERO, -threshold.clamp(min=TINY).log())  # [G]
+    left = largest[:, None] * (1 + SLACK) + SLACK - shape * (1 - SLACK)  # [G, M]
+    return (left[..., None] / weight).where(left[..., None] >= 0, -math.inf)
+
+
 def _kl_reach(sides: Tensor, prior_sides: Tensor, largest: Tensor) -> Tensor:
     """[G, M, 2] from 2 KL + 2 = sum over x and y of (p / g)^2 + 4 (d / g)^2 - ln (p / g)^2."""
     sides, prior_sides = sides.abs() + EPS, prior_sides + EPS

@@ -42,6 +42,7 @@ from motedet.geometry.nms import (
     similarity_nms,
     soft_nms,
 )
+from motedet.geometry.similarity_distance import similarity_distance
 
 __all__ = [
     "DeltaCoder",
@@ -77,6 +78,7 @@ __all__ = [
     "pairwise_similarity",
     "resize_boxes",
     "scale_boxes",
+    "similarity_distance",
     "similarity_nms",
     "soft_nms",
     "squared_center_distance",

@@ -3,6 +3,7 @@
 None of them reduces; heads sum and normalise. The unions say what a loss compares:
 
 - `AnyClassLoss`: logits [N, K] and labels [N] to [N, K];
+- `AnyDenseClassLoss`: the same, and the quality focal loss also qualities [N];
 - `AnyDeltaLoss`: encoded boxes [N, 4] and [N, 4] to [N, 4];
 - `AnyBoxLoss`: decoded boxes [N, 4] and [N, 4], xyxy in pixels, to [N].
 """
@@ -19,6 +20,7 @@ from motedet.losses.quality_focal import QualityFocalLoss
 from motedet.losses.smooth_l1 import L1Loss, SmoothL1Loss
 
 AnyClassLoss = Annotated[FocalLoss | BCELoss, Field(discriminator="kind")]
+AnyDenseClassLoss = Annotated[FocalLoss | QualityFocalLoss, Field(discriminator="kind")]
 AnyDeltaLoss = Annotated[L1Loss | SmoothL1Loss, Field(discriminator="kind")]
 AnyBoxLoss = Annotated[
     IoULoss | GIoULoss | DIoULoss | CIoULoss | NWDLoss, Field(discriminator="kind")
@@ -28,6 +30,7 @@ __all__ = [
     "AnyBoxLoss",
     "AnyClassLoss",
     "AnyDeltaLoss",
+    "AnyDenseClassLoss",
     "BCELoss",
     "CIoULoss",
     "DIoULoss",
