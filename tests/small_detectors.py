@@ -12,6 +12,7 @@ from motedet.models.backbones import BackboneSpec
 from motedet.models.detectors import (
     AnyDetector,
     ATSSSpec,
+    AutoAssignSpec,
     CascadeRCNNSpec,
     FasterRCNNSpec,
     FCOSSpec,
@@ -20,6 +21,7 @@ from motedet.models.detectors import (
 from motedet.models.fpn import FPNSpec
 from motedet.models.heads import (
     ATSSHeadSpec,
+    AutoAssignHeadSpec,
     BoxHeadSpec,
     FCOSHeadSpec,
     RetinaHeadSpec,
@@ -127,6 +129,13 @@ def small_dense() -> dict[str, AnyDetector]:
                 strides=STRIDES, ratios=(1.0,), octave_base_scale=2, scales_per_octave=1
             ),
             assigner=ATSS(),
+        ),
+        "autoassign": AutoAssignSpec(
+            backbone=BACKBONE,
+            neck=NECK,
+            head=AutoAssignHeadSpec(channels=32, num_convs=1, groups=8),
+            priors=Points(strides=STRIDES, offset=0.0),
+            force_topk=9,
         ),
     }
 

@@ -311,6 +311,6 @@ def test_two_stages_are_trained_and_reported(scenes: Path, tmp_path: Path) -> No
 
 def test_recipes_names_detectors_of_two_stages() -> None:
     lines = [line.split() for line in motedet("recipes").stdout.splitlines()]
-    assert ["cars_faster_p2_r18", "-", "faster-r18", "hierarchical", "folder"] in lines
-    assert ["rfla/detectors_r50_aitod", "0.248", "detectors-r50", "hierarchical", "aitod"] in lines
+    assert ["cars_faster_p2_r18", "-", "faster", "hierarchical", "folder"] in lines
+    assert ["rfla/detectors_r50_aitod", "0.248", "detectors", "hierarchical", "aitod"] in lines
     assert len({len(line) for line in lines[4:] if line}) == 1  # every row fits into 80 characters

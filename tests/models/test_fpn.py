@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from motedet.errors import RecipeError
 from motedet.models.fpn import Extra, FPNSpec, flatten_levels
@@ -112,3 +112,17 @@ def test_flatten_levels_raises_half_precision_only() -> None:
         (torch.float64, torch.float64),
     ):
         assert flatten_levels([torch.zeros(1, 2, 1, 1, dtype=given)], 2).dtype == expected
+
+
+def test_caffe2_init_follows_the_fan_in() -> None:
+    """Uniform with variance 1 / fan_in, also in the extra levels."""
+    neck = FPNSpec(out_channels=64, num_outs=3, extra="on_input", init="caffe2").build((256,), (8,))
+    for conv in neck.modules():
+        if isinstance(conv, nn.Conv2d):
+            fan_in = conv.weight[0].numel()
+            assert conv.weight.abs().max() <= (3 / fan_in) ** 0.5
+            torch.testing.assert_close(
+                conv.weight.var(), torch.tensor(1 / fan_in), rtol=0.1, atol=0
+            )
+            assert conv.bias is not None
+            assert not conv.bias.any()

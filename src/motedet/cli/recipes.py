@@ -36,8 +36,7 @@ def recipes(
 
 
 def _detector(recipe: "Recipe") -> str:
-    """Such as `fcos-r50`; DetectoRS, a cascade by its parts, under its own name."""
+    """Such as `fcos`; DetectoRS, a cascade by its parts, under its own name."""
     model = recipe.model
     known = model.backbone.kind == "detectors_resnet"
-    kind = "detectors" if known else model.kind.removesuffix("_rcnn")
-    return f"{kind}-{model.backbone.name.replace('resnet', 'r')}"
+    return "detectors" if known else model.kind.removesuffix("_rcnn")

@@ -1,7 +1,7 @@
 """What detectors share: their three verbs, raw outputs at priors, and sums over processes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -10,9 +10,19 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from motedet.assign import AnyAssigner, PredictionAware
 from motedet.errors import RecipeError
-from motedet.priors import AnyPriors, ReceptiveFields, network_receptive_fields
-from motedet.structures import BACKGROUND, Assignment, Detections, PackedTargets, Size, Targets
+from motedet.losses import AnyDenseClassLoss, QualityFocalLoss
+from motedet.priors import AnyPriors, PriorGrid, ReceptiveFields, network_receptive_fields
+from motedet.structures import (
+    BACKGROUND,
+    Assignment,
+    Detections,
+    PackedTargets,
+    Predictions,
+    Size,
+    Targets,
+)
 
 EPS: Final = 1e-6  # px; an object without width would give 0 / 0
 
@@ -71,6 +81,77 @@ class Detector(nn.Module, ABC):
             images: [B, 3, H, W], normalised.
             image_sizes: (height, width) of each image without its padding; boxes are clipped to it.
         """
+
+
+def matched(
+    assigner: AnyAssigner,
+    grid: PriorGrid,
+    targets: PackedTargets,
+    predictions: Callable[[], Predictions],
+) -> Assignment:
+    """Which prior learns from which object; predictions are made only for who looks at them.
+
+    Args:
+        assigner: of any kind.
+        grid: P priors.
+        targets: G objects of B images.
+        predictions: makes those of the same B images at the same P priors.
+    """
+    if isinstance(assigner, PredictionAware):
+        return assigner(grid, targets, predictions())
+    return assigner(grid, targets)
+
+
+def predictions_of(logits: Tensor, boxes: Tensor) -> Predictions:
+    """What an assigner may look at: float32 and without gradient.
+
+    Args:
+        logits: [B, P, K].
+        boxes: [B * P, 4] decoded, xyxy in pixels.
+    """
+    logits = logits.detach().float()
+    boxes = boxes.detach().float().view(*logits.shape[:2], 4)
+    return Predictions(logits.sigmoid(), logits, boxes)
+
+
+def class_loss(
+    loss: AnyDenseClassLoss, logits: Tensor, match: Assignment, targets: PackedTargets
+) -> Tensor:
+    """Class loss of every prior, towards 1 or, where the loss asks for it, the match's quality.
+
+    Args:
+        loss: focal or quality focal.
+        logits: [B, P, K].
+        match: of the priors with the objects.
+        targets: the objects.
+
+    Returns:
+        [B * P, K].
+    """
+    labels = prior_labels(match, targets).flatten()  # [B * P]
+    if isinstance(loss, QualityFocalLoss):
+        return loss(logits.flatten(0, 1), labels, match.quality.flatten())
+    return loss(logits.flatten(0, 1), labels)
+
+
+def class_divisor(loss: AnyDenseClassLoss, match: Assignment, num_pos: Tensor) -> Tensor:
+    """Scalar by which the class loss is divided: `num_pos`, or the sum of soft targets."""
+    if isinstance(loss, QualityFocalLoss):
+        return global_mean(match.quality.sum(), minimum=1)
+    return num_pos
+
+
+def check_soft_targets(loss: AnyDenseClassLoss, assigner: AnyAssigner) -> None:
+    """Refuse a quality focal loss without qualities.
+
+    Raises:
+        ValueError: if the assigner does not look at predictions.
+    """
+    if isinstance(loss, QualityFocalLoss) and not isinstance(assigner, PredictionAware):
+        raise ValueError(
+            f"cls_loss {loss.kind!r} needs soft targets, which assigner {assigner.kind!r} does "
+            "not give; expected simota, tal or soft_label, or cls_loss focal"
+        )
 
 
 def prior_labels(match: Assignment, targets: PackedTargets) -> Tensor:

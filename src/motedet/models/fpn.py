@@ -35,6 +35,10 @@ class FPN(nn.Module):
             sources = [first] + [width] * spec.num_outs
             extra = [_conv(c, width, 3, stride=2) for c in sources[: spec.num_outs - len(used)]]
         self.fpn_convs = nn.ModuleList([*smooth, *extra])
+        if spec.init == "caffe2":
+            for conv in self.modules():
+                if isinstance(conv, nn.Conv2d):
+                    nn.init.kaiming_uniform_(conv.weight, a=1)  # variance 1 / fan_in
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """The pyramid, finest level first.
@@ -82,6 +86,8 @@ class FPNSpec:
         extra: "pool" subsamples the last output by 2; the others convolve with stride 2 the last
             backbone feature ("on_input"), merged lateral, or output.
         relu_before_extra: a ReLU before every extra convolution but the first.
+        init: of the weights; "xavier" is uniform with variance 2 / (fan_in + fan_out), "caffe2", as
+            AutoAssign has it, uniform with variance 1 / fan_in.
     """
 
     kind: Literal["fpn"] = "fpn"
@@ -90,6 +96,7 @@ class FPNSpec:
     num_outs: int = 5
     extra: Extra = "on_output"
     relu_before_extra: bool = False
+    init: Literal["xavier", "caffe2"] = "xavier"
 
     def __post_init__(self) -> None:
         """Check the numbers."""

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 
+from motedet.assign import PredictionAware
 from motedet.losses import GIoULoss, SmoothL1Loss
 from motedet.models.detectors import RetinaNetSpec
 from motedet.structures import PackedTargets, Targets
@@ -34,9 +35,10 @@ def test_an_empty_image_counts_one_in_the_normaliser() -> None:
     empty = Targets.of(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), (SIZE, SIZE))
     outputs = detector(images[:1])
     alone = detector.losses(outputs, targets[:1])
-    count = detector.spec.assigner(
-        detector.spec.priors(outputs.level_sizes), _packed([targets[0]])
-    ).positive.sum()
+    assigner = detector.spec.assigner
+    assert not isinstance(assigner, PredictionAware)
+    grid = detector.spec.priors(outputs.level_sizes)
+    count = assigner(grid, _packed([targets[0]])).positive.sum()
     both = detector.loss(images, [targets[0], empty])
     torch.testing.assert_close(both["loss_box"], alone["loss_box"] * count / (count + 1))
 

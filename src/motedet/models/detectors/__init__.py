@@ -6,13 +6,14 @@ from pydantic import Field
 
 from motedet.models.dense import Detector, HeadOutputs
 from motedet.models.detectors.atss import ATSSDetector, ATSSSpec
+from motedet.models.detectors.autoassign import AutoAssign, AutoAssignSpec
 from motedet.models.detectors.cascade_rcnn import CascadeRCNN, CascadeRCNNSpec
 from motedet.models.detectors.faster_rcnn import FasterRCNN, FasterRCNNSpec, TwoStageOutputs
 from motedet.models.detectors.fcos import FCOS, FCOSSpec
 from motedet.models.detectors.retinanet import RetinaNet, RetinaNetSpec
 
 AnyDetector = Annotated[
-    RetinaNetSpec | FCOSSpec | ATSSSpec | FasterRCNNSpec | CascadeRCNNSpec,
+    RetinaNetSpec | FCOSSpec | ATSSSpec | AutoAssignSpec | FasterRCNNSpec | CascadeRCNNSpec,
     Field(discriminator="kind"),
 ]
 
@@ -21,6 +22,8 @@ __all__ = [
     "ATSSDetector",
     "ATSSSpec",
     "AnyDetector",
+    "AutoAssign",
+    "AutoAssignSpec",
     "CascadeRCNN",
     "CascadeRCNNSpec",
     "Detector",

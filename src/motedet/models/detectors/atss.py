@@ -13,22 +13,26 @@ from torch import Tensor
 from motedet.assign import ATSS, AnyAssigner
 from motedet.geometry.boxes import box_centers
 from motedet.geometry.coders import DeltaCoder, encode_ltrb
-from motedet.losses import AnyBoxLoss, FocalLoss, GIoULoss
+from motedet.losses import AnyBoxLoss, AnyDenseClassLoss, FocalLoss, GIoULoss
 from motedet.models.backbones import BackboneSpec
 from motedet.models.dense import (
     Detector,
     HeadOutputs,
     centerness,
+    check_soft_targets,
+    class_divisor,
+    class_loss,
     fitted_priors,
     global_mean,
+    matched,
     positives_or_one,
-    prior_labels,
+    predictions_of,
 )
 from motedet.models.fpn import FPNSpec
 from motedet.models.heads.atss import ATSSHeadSpec
 from motedet.models.postprocess import Postprocess
-from motedet.priors import Anchors, AnyPriors
-from motedet.structures import Detections, PackedTargets, Size, Targets
+from motedet.priors import Anchors, AnyPriors, PriorGrid
+from motedet.structures import Detections, PackedTargets, Predictions, Size, Targets
 
 
 class ATSSDetector(Detector):
@@ -72,20 +76,19 @@ class ATSSDetector(Detector):
         spec = self.spec
         grid = spec.priors(outputs.level_sizes)
         packed = PackedTargets.pack(targets, limit_to_padding=True)
-        match = spec.assigner(grid, packed)
+        match = matched(spec.assigner, grid, packed, lambda: self.predictions(outputs, grid))
         image, prior = match.positive.nonzero().unbind(1)  # [N]
         gt_boxes = packed.boxes[match.gt_index[image, prior]]  # [N, 4]
         priors = grid.boxes_at(prior)  # [N, 4]
         ctrness = centerness(encode_ltrb(box_centers(priors), gt_boxes))  # [N]
 
-        per_prior = spec.cls_loss(
-            outputs.logits.flatten(0, 1), prior_labels(match, packed).flatten()
-        )
+        per_prior = class_loss(spec.cls_loss, outputs.logits, match, packed)  # [B * P, K]
         boxes = spec.coder.decode(priors, outputs.boxes[image, prior])  # [N, 4]
         per_box = spec.box_loss(boxes, gt_boxes)  # [N]
         num_pos = global_mean(positives_or_one(match), minimum=1)
+        num_cls = class_divisor(spec.cls_loss, match, num_pos)
         losses = {
-            "loss_cls": (per_prior.sum(-1) * ~match.ignored.flatten()).sum() / num_pos,
+            "loss_cls": (per_prior.sum(-1) * ~match.ignored.flatten()).sum() / num_cls,
             "loss_box": (per_box * ctrness).sum() / global_mean(ctrness.sum(), minimum=1),
         }
         if outputs.ctrness is not None:
@@ -93,6 +96,13 @@ class ATSSDetector(Detector):
             error = F.binary_cross_entropy_with_logits(logits, ctrness, reduction="sum")
             losses["loss_ctr"] = error / num_pos
         return losses
+
+    @torch.no_grad()
+    def predictions(self, outputs: HeadOutputs, grid: PriorGrid) -> Predictions:
+        """Every score and box of given raw outputs, for assigners that look at them."""
+        spec, deltas = self.spec, outputs.boxes  # [B, P, 4]
+        priors = grid.boxes(deltas.device).repeat(len(deltas), 1)  # [B * P, 4]
+        return predictions_of(outputs.logits, spec.coder.decode(priors, deltas.flatten(0, 1)))
 
     def detections(self, outputs: HeadOutputs, image_sizes: Sequence[Size]) -> list[Detections]:
         """The detections of given raw outputs, clipped to `image_sizes`."""
@@ -115,9 +125,13 @@ class ATSSSpec:
     priors: AnyPriors = Anchors(ratios=(1.0,), octave_base_scale=8, scales_per_octave=1)
     assigner: AnyAssigner = ATSS()
     coder: DeltaCoder = DeltaCoder(std=(0.1, 0.1, 0.2, 0.2))
-    cls_loss: FocalLoss = FocalLoss()
+    cls_loss: AnyDenseClassLoss = FocalLoss()
     box_loss: AnyBoxLoss = GIoULoss(weight=2.0)
     postprocess: Postprocess = Postprocess(nms_iou=0.6)
+
+    def __post_init__(self) -> None:
+        """Check that the parts fit together."""
+        check_soft_targets(self.cls_loss, self.assigner)
 
     def build(self, num_classes: int) -> ATSSDetector:
         """The detector with random weights (or the backbone's pretrained ones).

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from motedet.assign import AnyAssigner
+from motedet.assign import PlainAssigner
 from motedet.assign.proposals import BestOverlap
 from motedet.assign.sampling import RandomSampler
 from motedet.geometry import DeltaCoder
@@ -204,7 +204,7 @@ class CascadeRCNNSpec:
         return self.rpn.priors
 
     @property
-    def assigner(self) -> AnyAssigner:
+    def assigner(self) -> PlainAssigner:
         """The rule of the first stage."""
         return self.rpn.assigner
 

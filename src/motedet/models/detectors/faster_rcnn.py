@@ -9,7 +9,7 @@ from typing import Final, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from motedet.assign import AnyAssigner
+from motedet.assign import PlainAssigner
 from motedet.assign.proposals import BestOverlap
 from motedet.assign.sampling import RandomSampler
 from motedet.geometry import DeltaCoder
@@ -149,7 +149,7 @@ class FasterRCNNSpec:
         return self.rpn.priors
 
     @property
-    def assigner(self) -> AnyAssigner:
+    def assigner(self) -> PlainAssigner:
         """The rule of the first stage."""
         return self.rpn.assigner
 

@@ -12,21 +12,25 @@ from torch import Tensor
 
 from motedet.assign import AnyAssigner, FCOSAssigner
 from motedet.geometry.coders import decode_ltrb, encode_ltrb
-from motedet.losses import AnyBoxLoss, FocalLoss, IoULoss
+from motedet.losses import AnyBoxLoss, AnyDenseClassLoss, FocalLoss, IoULoss
 from motedet.models.backbones import BackboneSpec
 from motedet.models.dense import (
     Detector,
     HeadOutputs,
     centerness,
+    check_soft_targets,
+    class_divisor,
+    class_loss,
     fitted_priors,
     global_mean,
-    prior_labels,
+    matched,
+    predictions_of,
 )
 from motedet.models.fpn import FPNSpec
 from motedet.models.heads.fcos import FCOSHeadSpec
 from motedet.models.postprocess import Postprocess
-from motedet.priors import AnyPriors, Points
-from motedet.structures import Detections, PackedTargets, Size, Targets
+from motedet.priors import AnyPriors, Points, PriorGrid
+from motedet.structures import Detections, PackedTargets, Predictions, Size, Targets
 
 
 class FCOS(Detector):
@@ -70,7 +74,7 @@ class FCOS(Detector):
         spec = self.spec
         grid = spec.priors(outputs.level_sizes)
         packed = PackedTargets.pack(targets)
-        match = spec.assigner(grid, packed)
+        match = matched(spec.assigner, grid, packed, lambda: self.predictions(outputs, grid))
         image, prior = match.positive.nonzero().unbind(1)  # [N]
         points = grid.points_at(prior)  # [N, 2]
         ltrb = encode_ltrb(points, packed.boxes[match.gt_index[image, prior]])  # [N, 4]
@@ -79,15 +83,14 @@ class FCOS(Detector):
         # Boxes of the size of the distances, around the pixel point: IoU does not mind.
         boxes = decode_ltrb(points, outputs.boxes[image, prior])  # [N, 4]
         num_pos = global_mean(match.positive.sum(), minimum=1)
+        num_cls = class_divisor(spec.cls_loss, match, num_pos)
 
         ctrness = centerness(ltrb, floor=spec.ctrness_floor)  # [N]
-        per_prior = spec.cls_loss(
-            outputs.logits.flatten(0, 1), prior_labels(match, packed).flatten()
-        )
+        per_prior = class_loss(spec.cls_loss, outputs.logits, match, packed)  # [B * P, K]
         per_box = spec.box_loss(boxes, decode_ltrb(points, ltrb))  # [N]
         if not spec.ignored_as_background:
             per_prior = per_prior.sum(-1) * ~match.ignored.flatten()  # [B * P]
-        losses = {"loss_cls": per_prior.sum() / num_pos}
+        losses = {"loss_cls": per_prior.sum() / num_cls}
         if spec.box_weight == "ctrness":
             total = global_mean(ctrness.sum(), minimum=1e-6)
             losses["loss_box"] = (per_box * ctrness).sum() / total
@@ -98,6 +101,15 @@ class FCOS(Detector):
             error = F.binary_cross_entropy_with_logits(logits, ctrness, reduction="sum")
             losses["loss_ctr"] = error / num_pos
         return losses
+
+    @torch.no_grad()
+    def predictions(self, outputs: HeadOutputs, grid: PriorGrid) -> Predictions:
+        """Every score and box of given raw outputs, for assigners that look at them."""
+        spec, ltrb = self.spec, outputs.boxes  # [B, P, 4]
+        if spec.head.in_strides:
+            ltrb = ltrb * grid.strides(ltrb.device)[:, None]
+        points = grid.points(ltrb.device).repeat(len(ltrb), 1)  # [B * P, 2]
+        return predictions_of(outputs.logits, decode_ltrb(points, ltrb.flatten(0, 1)))
 
     def detections(self, outputs: HeadOutputs, image_sizes: Sequence[Size]) -> list[Detections]:
         """The detections of given raw outputs, clipped to `image_sizes`."""
@@ -132,12 +144,16 @@ class FCOSSpec:
     head: FCOSHeadSpec = FCOSHeadSpec()
     priors: AnyPriors = Points()
     assigner: AnyAssigner = FCOSAssigner()
-    cls_loss: FocalLoss = FocalLoss()
+    cls_loss: AnyDenseClassLoss = FocalLoss()
     box_loss: AnyBoxLoss = IoULoss()
     box_weight: Literal["ctrness", "none"] = "ctrness"
     ctrness_floor: float = 0.0
     ignored_as_background: bool = False
     postprocess: Postprocess = Postprocess()
+
+    def __post_init__(self) -> None:
+        """Check that the parts fit together."""
+        check_soft_targets(self.cls_loss, self.assigner)
 
     def build(self, num_classes: int) -> FCOS:
         """The detector with random weights (or the backbone's pretrained ones).

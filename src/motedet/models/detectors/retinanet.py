@@ -12,21 +12,32 @@ from torch import Tensor
 
 from motedet.assign import AnyAssigner, MaxIoU
 from motedet.geometry.coders import DeltaCoder
-from motedet.losses import AnyBoxLoss, AnyDeltaLoss, FocalLoss, L1Loss, SmoothL1Loss
+from motedet.losses import (
+    AnyBoxLoss,
+    AnyDeltaLoss,
+    AnyDenseClassLoss,
+    FocalLoss,
+    L1Loss,
+    SmoothL1Loss,
+)
 from motedet.models.backbones import BackboneSpec
 from motedet.models.dense import (
     Detector,
     HeadOutputs,
+    check_soft_targets,
+    class_divisor,
+    class_loss,
     fitted_priors,
     global_mean,
+    matched,
     positives_or_one,
-    prior_labels,
+    predictions_of,
 )
 from motedet.models.fpn import FPNSpec
 from motedet.models.heads.retina import RetinaHeadSpec
 from motedet.models.postprocess import Postprocess
-from motedet.priors import Anchors, AnyPriors
-from motedet.structures import Detections, PackedTargets, Size, Targets
+from motedet.priors import Anchors, AnyPriors, PriorGrid
+from motedet.structures import Detections, PackedTargets, Predictions, Size, Targets
 
 
 class RetinaNet(Detector):
@@ -63,7 +74,8 @@ class RetinaNet(Detector):
     def losses(self, outputs: HeadOutputs, targets: Sequence[Targets]) -> dict[str, Tensor]:
         """The losses of given raw outputs: `loss_cls`, `loss_box`.
 
-        Both are divided by the positives of each image, at least one, summed over the batch.
+        Both are divided by the positives of each image, at least one, summed over the batch; a
+        quality focal loss by the sum of its soft targets.
 
         Args:
             outputs: P predictions for B images.
@@ -72,23 +84,29 @@ class RetinaNet(Detector):
         spec = self.spec
         grid = spec.priors(outputs.level_sizes)
         packed = PackedTargets.pack(targets, limit_to_padding=True)
-        match = spec.assigner(grid, packed)
+        match = matched(spec.assigner, grid, packed, lambda: self.predictions(outputs, grid))
         image, prior = match.positive.nonzero().unbind(1)  # [N]
         gt_boxes = packed.boxes[match.gt_index[image, prior]]  # [N, 4]
         priors, deltas = grid.boxes_at(prior), outputs.boxes[image, prior]  # [N, 4]
 
-        per_prior = spec.cls_loss(
-            outputs.logits.flatten(0, 1), prior_labels(match, packed).flatten()
-        )
+        per_prior = class_loss(spec.cls_loss, outputs.logits, match, packed)  # [B * P, K]
         if isinstance(spec.box_loss, L1Loss | SmoothL1Loss):
             per_box = spec.box_loss(deltas, spec.coder.encode(priors, gt_boxes))  # [N, 4]
         else:
             per_box = spec.box_loss(spec.coder.decode(priors, deltas), gt_boxes)  # [N]
-        divisor = global_mean(positives_or_one(match), minimum=1)
+        num_pos = global_mean(positives_or_one(match), minimum=1)
+        num_cls = class_divisor(spec.cls_loss, match, num_pos)
         return {
-            "loss_cls": (per_prior.sum(-1) * ~match.ignored.flatten()).sum() / divisor,
-            "loss_box": per_box.sum() / divisor,
+            "loss_cls": (per_prior.sum(-1) * ~match.ignored.flatten()).sum() / num_cls,
+            "loss_box": per_box.sum() / num_pos,
         }
+
+    @torch.no_grad()
+    def predictions(self, outputs: HeadOutputs, grid: PriorGrid) -> Predictions:
+        """Every score and box of given raw outputs, for assigners that look at them."""
+        spec, deltas = self.spec, outputs.boxes  # [B, P, 4]
+        priors = grid.boxes(deltas.device).repeat(len(deltas), 1)  # [B * P, 4]
+        return predictions_of(outputs.logits, spec.coder.decode(priors, deltas.flatten(0, 1)))
 
     def detections(self, outputs: HeadOutputs, image_sizes: Sequence[Size]) -> list[Detections]:
         """The detections of given raw outputs, clipped to `image_sizes`."""
@@ -115,9 +133,13 @@ class RetinaNetSpec:
     priors: AnyPriors = Anchors()
     assigner: AnyAssigner = MaxIoU()
     coder: DeltaCoder = DeltaCoder()
-    cls_loss: FocalLoss = FocalLoss()
+    cls_loss: AnyDenseClassLoss = FocalLoss()
     box_loss: Annotated[AnyDeltaLoss | AnyBoxLoss, Field(discriminator="kind")] = L1Loss()
     postprocess: Postprocess = Postprocess()
+
+    def __post_init__(self) -> None:
+        """Check that the parts fit together."""
+        check_soft_targets(self.cls_loss, self.assigner)
 
     def build(self, num_classes: int) -> RetinaNet:
         """The detector with random weights (or the backbone's pretrained ones).

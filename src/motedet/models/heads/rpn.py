@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from motedet.assign import AnyAssigner, MaxIoU
+from motedet.assign import MaxIoU, PlainAssigner
 from motedet.assign.sampling import RandomSampler, Sample
 from motedet.geometry import DeltaCoder, resize_boxes
 from motedet.losses import AnyBoxLoss, AnyDeltaLoss, BCELoss, L1Loss, SmoothL1Loss
@@ -144,7 +144,7 @@ class RPNSpec:
 
     channels: int = 256
     priors: AnyPriors = Anchors(strides=(4, 8, 16, 32, 64), scales=(8.0,))
-    assigner: AnyAssigner = MaxIoU(pos_iou=0.7, neg_iou=0.3, min_pos_iou=0.3)
+    assigner: PlainAssigner = MaxIoU(pos_iou=0.7, neg_iou=0.3, min_pos_iou=0.3)
     allowed_border: float | None = None
     sampler: RandomSampler = RandomSampler(num=256, pos_fraction=0.5)
     coder: DeltaCoder = DeltaCoder()
