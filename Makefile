@@ -27,6 +27,7 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/assign.py --json benchmarks/results/assign.json
+	$(BIN)/python benchmarks/autoassign.py --json benchmarks/results/autoassign.json
 	$(BIN)/python benchmarks/step.py --json benchmarks/results/step.json
 	$(BIN)/python benchmarks/score.py --json benchmarks/results/score.json
 

@@ -1,9 +1,11 @@
 """Time and memory of the assigners against their published dense forms, on one CPU thread.
 
 Dense means what the published code computes: objects x priors tables and a loop over the objects
-(`tests/dense_assigners.py`). Objects are AI-TOD-like, images 800 x 800. Seconds are CPU seconds.
+(`tests/dense_assigners.py`, `tests/dense_predicted.py`). Objects are AI-TOD-like, images 800 x 800.
+Seconds are CPU seconds. Assigners that look at predictions get random ones of the objects' sizes,
+for 8 classes; the dense form whose results must be equal rounds from float64 and is not timed.
 
-    python benchmarks/assign.py [--objects N ...] [--json FILE] [--no-dense]
+    python benchmarks/assign.py [--objects N ...] [--cases NAME ...] [--json FILE] [--no-dense]
 """
 
 import argparse
@@ -20,16 +22,28 @@ from pathlib import Path
 
 import torch
 
-from motedet.assign import ATSS, AnyAssigner, FCOSAssigner, Hierarchical, MaxIoU
+from motedet.assign import (
+    ATSS,
+    AnyAssigner,
+    DynamicSoftLabel,
+    FCOSAssigner,
+    Hierarchical,
+    MaxIoU,
+    PredictionAware,
+    SimOTA,
+    TaskAligned,
+)
 from motedet.priors import Anchors, AnyPriors, Points, PriorGrid, ReceptiveFields
-from motedet.structures import PackedTargets, Targets
+from motedet.structures import Assignment, PackedTargets, Predictions, Targets
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from dense_assigners import dense_assign
+from dense_predicted import dense_predicted
 
 Record = dict[str, str | int | float | bool | None]
 
 IMAGE_SIDE = 800
+NUM_CLASSES = 8
 RUNS = 9
 
 
@@ -54,6 +68,27 @@ class Case:
         """Priors of a square image of `side` pixels."""
         return self.priors([(-(-side // s), -(-side // s)) for s in self.priors.strides])
 
+    def call(self, grid: PriorGrid, targets: PackedTargets) -> Callable[[], Assignment]:
+        """What is measured."""
+        rule = self.assigner
+        if isinstance(rule, PredictionAware):
+            seen = predictions(grid)
+            return lambda: rule(grid, targets, seen)
+        return lambda: rule(grid, targets)
+
+    def dense(self, grid: PriorGrid, targets: PackedTargets) -> tuple[float, torch.Tensor]:
+        """Seconds of the dense form, and what it must give."""
+        rule = self.assigner
+        start = time.process_time()
+        if isinstance(rule, PredictionAware):
+            seen = predictions(grid)
+            start = time.process_time()
+            dense_predicted(rule, grid, targets, seen, published=True)
+            took = time.process_time() - start
+            return took, dense_predicted(rule, grid, targets, seen)[0]
+        expected = dense_assign(rule, grid, targets)
+        return time.process_time() - start, expected
+
 
 CASES = (
     Case("hierarchical", Hierarchical(similarity="kl", topk=(3, 1), ratio=0.9), ReceptiveFields()),
@@ -66,6 +101,14 @@ CASES = (
     Case("max_iou", MaxIoU(), Anchors()),
     Case("atss", ATSS(), Anchors(octave_base_scale=8.0, scales_per_octave=1, ratios=(1.0,))),
     Case("fcos", FCOSAssigner(), Points()),
+    Case(
+        "tal",
+        TaskAligned(),
+        Anchors(octave_base_scale=8.0, scales_per_octave=1, ratios=(1.0,)),
+    ),
+    Case("simota", SimOTA(), Points()),
+    Case("simota_p2", SimOTA(), Points(strides=(4, 8, 16, 32, 64)), dense_objects=1500),
+    Case("soft_label", DynamicSoftLabel(), Points(offset=0.0)),
 )
 
 
@@ -77,8 +120,19 @@ def objects(count: int, side: int) -> PackedTargets:
     sides = torch.stack((length * aspect, length / aspect), dim=1)
     center = torch.rand(count, 2, generator=generator) * side
     boxes = torch.cat((center - sides / 2, center + sides / 2), dim=1).clamp(0, side)
-    labels = torch.zeros(count, dtype=torch.int64)
+    labels = torch.randint(NUM_CLASSES, (count,), generator=generator)
     return PackedTargets.pack([Targets.of(boxes, labels, (side, side))])
+
+
+def predictions(grid: PriorGrid) -> Predictions:
+    """One image: boxes of the objects' sizes around the priors, and low scores."""
+    generator = torch.Generator().manual_seed(grid.num_priors)
+    noise = torch.randn(grid.num_priors, 4, generator=generator)
+    center = grid.points() + 0.5 * noise[:, :2] * grid.strides()[:, None]
+    half = (0.4 * noise[:, 2:]).exp() * 6.4
+    logits = 1.5 * torch.randn(1, grid.num_priors, NUM_CLASSES, generator=generator) - 3
+    boxes = torch.cat((center - half, center + half), dim=1)
+    return Predictions(logits.sigmoid(), logits, boxes[None])
 
 
 def seconds(call: Callable[[], object], runs: int) -> float:
@@ -112,16 +166,15 @@ def _kilobytes(status: str, name: str) -> int:
 
 def measure(case: Case, count: int, *, dense: bool) -> Record:
     grid, targets = case.grid(IMAGE_SIDE), objects(count, IMAGE_SIDE)
-    assignment = case.assigner(grid, targets)
-    took = seconds(lambda: case.assigner(grid, targets), RUNS)
-    extra = extra_megabytes(lambda: case.assigner(grid, targets))
+    call = case.call(grid, targets)
+    assignment = call()
+    took = seconds(call, RUNS)
+    extra = extra_megabytes(call)
     record: Record = {"name": case.name, "objects": count, "priors": grid.num_priors}
     record["seconds"] = took
     record |= {"dense_seconds": None, "ratio": None, "extra_mb": extra, "equal": None}
     if dense and count <= case.dense_objects:
-        start = time.process_time()
-        expected = dense_assign(case.assigner, grid, targets)
-        dense_took = time.process_time() - start
+        dense_took, expected = case.dense(grid, targets)
         record |= {"dense_seconds": dense_took, "ratio": dense_took / took}
         record["equal"] = torch.equal(assignment.gt_index, expected)
     return record
@@ -130,8 +183,9 @@ def measure(case: Case, count: int, *, dense: bool) -> Record:
 def measure_side(case: Case, count: int, side: int) -> Record:
     """Time at a fixed number of objects in images of other sizes."""
     grid, targets = case.grid(side), objects(count, side)
-    case.assigner(grid, targets)
-    took = seconds(lambda: case.assigner(grid, targets), RUNS)
+    call = case.call(grid, targets)
+    call()
+    took = seconds(call, RUNS)
     return {
         "name": f"{case.name}_by_image_side",
         "objects": count,
@@ -170,6 +224,7 @@ def show(record: Record) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--objects", type=int, nargs="+", default=[100, 500, 1500, 3000])
+    parser.add_argument("--cases", nargs="+", default=[case.name for case in CASES])
     parser.add_argument("--json", type=Path, help="write the records to this file")
     parser.add_argument("--no-dense", action="store_true", help="do not run the dense forms")
     options = parser.parse_args(arguments)
@@ -186,7 +241,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     print(f"{'name':<18}" + "".join(head.rjust(width) for head, width in heads))
     records = []
-    for case in CASES:
+    chosen = [case for case in CASES if case.name in options.cases]
+    for case in chosen:
         for count in options.objects:
             records.append(measure(case, count, dense=not options.no_dense))
             show(records[-1])
@@ -194,7 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sides = [400, 800, 1600, 3200]
     print(f"\nms with {count} objects, by side of the image in pixels")
     print(f"{'name':<18}" + "".join(f"{side:>10}" for side in sides))
-    for case in CASES:
+    for case in chosen:
         row = [measure_side(case, count, side) for side in sides]
         print(f"{case.name:<18}" + "".join(f"{float(r['seconds'] or 0) * 1e3:>10.2f}" for r in row))
         records += row

@@ -6,6 +6,7 @@ Only the last epoch is validated, so that no arm gets its best of several.
 
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -38,6 +39,7 @@ class Arm:
 class Result:
     """The scores of one run; -1 where there is nothing to score."""
 
+    folder: str
     data: str
     arm: str
     recipe: str
@@ -53,7 +55,8 @@ def train(arm: Arm, data: Path, seed: int, *, out: Path, threads: int) -> Result
     Raises:
         subprocess.CalledProcessError: if the training fails; its log is in the run's folder.
     """
-    folder = out / f"{arm.recipe}-{arm.name}-{seed}"
+    name = re.sub(r"\W+", "_", arm.name).strip("_")
+    folder = out / f"{arm.recipe}-{name}-{seed}"
     seconds = None
     if not (folder / "metrics.json").is_file():
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +71,7 @@ def train(arm: Arm, data: Path, seed: int, *, out: Path, threads: int) -> Result
         seconds = time.perf_counter() - start
         print(f"{folder.name}: {seconds:.0f} s", flush=True)
     values = json.loads((folder / "metrics.json").read_text())["values"]
-    return Result(data.name, arm.name, arm.recipe, arm.settings, seed, seconds, values)
+    return Result(folder.name, data.name, arm.name, arm.recipe, arm.settings, seed, seconds, values)
 
 
 def compare(
@@ -94,7 +97,7 @@ def markdown(results: Sequence[Result]) -> str:
     ranked = sorted(results, key=lambda r: order[r.data, r.arm])
     for (data, arm), group in groupby(ranked, key=lambda r: (r.data, r.arm)):
         runs = list(group)
-        cells = [_cell([r.scores[measure] for r in runs]) for measure in MEASURES]
+        cells = [cell([r.scores[measure] for r in runs]) for measure in MEASURES]
         lines.append(f"| {data} | {arm} | {len(runs)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -104,7 +107,8 @@ def write(results: Sequence[Result], path: Path) -> None:
     path.write_text(json.dumps([asdict(result) for result in results], indent=1) + "\n")
 
 
-def _cell(values: Sequence[float]) -> str:
+def cell(values: Sequence[float]) -> str:
+    """A mean, with the standard deviation where there are several values; - for undefined ones."""
     if min(values) < 0:
         return "-"
     spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
