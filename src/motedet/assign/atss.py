@@ -13,14 +13,14 @@ from motedet.assign.pairs import (
     MAX_PAIRS,
     bits_float,
     conclude,
-    covered_priors,
     float_bits,
     nearest_block,
+    priors_under_ignore_boxes,
     usable_cells,
 )
-from motedet.geometry import aligned_iof, aligned_iou
+from motedet.geometry import aligned_iou
 from motedet.priors import Lattices, PriorGrid
-from motedet.structures import BACKGROUND, IGNORED, Assignment, PackedTargets, Pairs
+from motedet.structures import BACKGROUND, IGNORED, Assignment, PackedTargets
 
 COVERED_DISTANCE: Final = 1e8  # as published: covered priors are farther away than any other
 MIN_INSIDE: Final = 0.01  # as published: pixels by which a centre must be inside of the object
@@ -59,9 +59,7 @@ class ATSS:
             targets: G objects of B images, packed; G may be 0.
         """
         boxes, image = targets.boxes.float(), targets.image_index
-        covered = None
-        if self.ignore_iof is not None and len(targets.ignore_boxes) > 0:
-            covered = self._covered(grid, targets, self.ignore_iof)  # [B * P]
+        covered = priors_under_ignore_boxes(grid, targets, self.ignore_iof)  # [B * P]
         slots = targets.num_images * grid.num_priors
         gt_index, quality = image.new_full((slots,), BACKGROUND), boxes.new_zeros(slots)
         if covered is not None:
@@ -82,15 +80,6 @@ class ATSS:
             gt_index[taken] = LOW_BITS - (best[taken] & LOW_BITS)
             quality[taken] = bits_float(best[taken] >> 32)
         return conclude(grid, targets, gt_index, quality)
-
-    def _covered(self, grid: PriorGrid, targets: PackedTargets, threshold: float) -> Tensor:
-        """[B * P] bool, what ignore boxes take out."""
-        boxes = targets.ignore_boxes.float()
-
-        def share(pairs: Pairs) -> Tensor:
-            return aligned_iof(grid.boxes_at(pairs.prior), boxes[pairs.gt])
-
-        return covered_priors(grid, targets, share, threshold)
 
     def _candidates(
         self, grid: PriorGrid, targets: PackedTargets, covered: Tensor | None

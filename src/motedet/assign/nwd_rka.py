@@ -11,14 +11,14 @@ from motedet.assign.pairs import (
     LOW_BITS,
     bits_float,
     conclude,
-    covered_priors,
     float_bits,
     nearest_block,
     pairs_between,
+    priors_under_ignore_boxes,
     usable_cells,
 )
 from motedet.assign.reach import similarity_reach
-from motedet.geometry import aligned_iof, wasserstein
+from motedet.geometry import wasserstein
 from motedet.priors import PriorGrid
 from motedet.structures import BACKGROUND, IGNORED, Assignment, PackedTargets, Pairs
 
@@ -70,9 +70,7 @@ class NWDRKA:
             grid: P priors.
             targets: G objects of B images, packed; G may be 0.
         """
-        covered = None
-        if self.ignore_iof is not None and len(targets.ignore_boxes) > 0:
-            covered = _covered(grid, targets, self.ignore_iof)  # [B * P]
+        covered = priors_under_ignore_boxes(grid, targets, self.ignore_iof)  # [B * P]
         best = targets.image_index.new_full((targets.num_images * grid.num_priors,), NOBODY)
         if len(targets.boxes) > 0 and grid.num_priors > 0:
             self._take_(best, grid, targets, covered)
@@ -129,16 +127,6 @@ class NWDRKA:
             slot = targets.image_index[:, None] * grid.num_priors + prior.clamp(min=0)
             usable = usable & ~covered[slot]
         return far.where(usable, inf).kthvalue(self.topk, dim=1).values
-
-
-def _covered(grid: PriorGrid, targets: PackedTargets, threshold: float) -> Tensor:
-    """[B * P] bool, the priors under ignore boxes."""
-    ignore = targets.ignore_boxes.float()
-
-    def share(pairs: Pairs) -> Tensor:
-        return aligned_iof(grid.boxes_at(pairs.prior), ignore[pairs.gt])
-
-    return covered_priors(grid, targets, share, threshold)
 
 
 def _nearest(pairs: Pairs, far: Tensor, *, k: int, num_objects: int) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from motedet.geometry import aligned_iof
 from motedet.priors import Lattices, PriorGrid
 from motedet.structures import IGNORED, Assignment, PackedTargets, Pairs, Size
 
@@ -186,6 +187,29 @@ def covered_priors(
         hit = (cover(pairs) > threshold) & occupied[image[pairs.gt]]  # [E]
         covered[(image[pairs.gt] * grid.num_priors + pairs.prior)[hit]] = True
     return covered
+
+
+def priors_under_ignore_boxes(
+    grid: PriorGrid, targets: PackedTargets, max_share: float | None
+) -> Tensor | None:
+    """Priors of which an ignore box covers more than a share of the area (IoF).
+
+    Args:
+        grid: P priors.
+        targets: I ignore boxes of B images.
+        max_share: largest share that is still allowed; None turns ignore boxes off.
+
+    Returns:
+        [B * P] bool; None where nothing can be covered.
+    """
+    if max_share is None or len(targets.ignore_boxes) == 0:
+        return None
+    boxes = targets.ignore_boxes.float()
+
+    def share(pairs: Pairs) -> Tensor:
+        return aligned_iof(grid.boxes_at(pairs.prior), boxes[pairs.gt])
+
+    return covered_priors(grid, targets, share, max_share)
 
 
 def segment_kth_largest(values: Tensor, segment: Tensor, k: int, num_segments: int) -> Tensor:

@@ -11,16 +11,16 @@ from motedet.assign.pairs import (
     LOW_BITS,
     bits_float,
     conclude,
-    covered_priors,
     float_bits,
     nearest_block,
     pairs_between,
+    priors_under_ignore_boxes,
     usable_cells,
 )
 from motedet.assign.reach import similarity_distance_reach
-from motedet.geometry import aligned_iof, similarity_distance
+from motedet.geometry import similarity_distance
 from motedet.priors import PriorGrid
-from motedet.structures import BACKGROUND, IGNORED, Assignment, PackedTargets, Pairs
+from motedet.structures import BACKGROUND, IGNORED, Assignment, PackedTargets
 
 TAKEN: Final = 1 << 62  # above every packed SimD, which is at most 1
 EPS: Final = 1e-6  # what SimD adds to a side
@@ -82,9 +82,7 @@ class SimD:
             grid: P priors.
             targets: G objects of B images, packed; G may be 0.
         """
-        covered = None
-        if self.ignore_iof is not None and len(targets.ignore_boxes) > 0:
-            covered = _covered(grid, targets, self.ignore_iof)  # [B * P]
+        covered = priors_under_ignore_boxes(grid, targets, self.ignore_iof)  # [B * P]
         best = self._compete(grid, targets, covered)  # [B * P]
         gt_index = torch.full_like(best, BACKGROUND)
         if covered is not None:
@@ -196,13 +194,3 @@ def _sum_of_distances(at: Tensor, count: Tensor) -> Tensor:
     left = below * at - below * (below - 1) / 2
     right = (count * (count - 1) - below * (below - 1)) / 2 - (count - below) * at
     return left + right
-
-
-def _covered(grid: PriorGrid, targets: PackedTargets, threshold: float) -> Tensor:
-    """[B * P] bool, the priors under ignore boxes."""
-    ignore = targets.ignore_boxes.float()
-
-    def share(pairs: Pairs) -> Tensor:
-        return aligned_iof(grid.boxes_at(pairs.prior), ignore[pairs.gt])
-
-    return covered_priors(grid, targets, share, threshold)
