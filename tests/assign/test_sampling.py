@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from motedet.assign import RandomSampler, Sample
+from motedet.assign import Drawn, RandomSampler
 from motedet.structures import BACKGROUND, IGNORED
 
 SAMPLER = RandomSampler(num=20, pos_fraction=0.25)
@@ -16,7 +16,7 @@ def row(positives: int, negatives: int, ignored: int = 0, *, seed: int = 0) -> T
     return torch.tensor(values, dtype=torch.int64)[order]
 
 
-def counts(sample: Sample, gt_index: Tensor) -> list[tuple[int, int]]:
+def counts(sample: Drawn, gt_index: Tensor) -> list[tuple[int, int]]:
     """How much is drawn from each image, after a look at what it is."""
     assert sample.positive.dtype == sample.negative.dtype == torch.bool
     assert sample.positive.shape == sample.negative.shape == gt_index.shape

@@ -15,7 +15,7 @@ from golden_detectors import level_maps
 from golden_files import load_json, load_npz
 from golden_two_stage import tiny_rpn
 from motedet.assign import MaxIoU
-from motedet.assign.sampling import Sample
+from motedet.assign.sampling import Drawn
 from motedet.geometry import DeltaCoder, resize_boxes
 from motedet.losses import L1Loss
 from motedet.models.dense import HeadOutputs
@@ -161,7 +161,7 @@ def test_rfla_losses_and_gradients(tag: str) -> None:
     scene = _scene(tag)
     logits, deltas = _rfla_maps(RFLA[tag])
     count = scene.grid.num_priors
-    sample = Sample(
+    sample = Drawn(
         positive=_mask(count, scene.per_image("sampled_pos")),
         negative=_mask(count, scene.per_image("sampled_neg")),
     )
@@ -213,7 +213,7 @@ def test_classical_rpn_losses_and_gradients(tag: str) -> None:
     assert match.positive[pos].all()
     assert (match.gt_index[neg] == BACKGROUND).all()
 
-    losses = spec.build(8).sampled_losses(outputs, grid, match, packed, Sample(pos, neg))
+    losses = spec.build(8).sampled_losses(outputs, grid, match, packed, Drawn(pos, neg))
     for ours, theirs in (("loss_rpn_cls", "loss_rpn_cls"), ("loss_rpn_box", "loss_rpn_bbox")):
         np.testing.assert_allclose(losses[ours].item(), case["losses"][theirs], rtol=1e-5)
     _backward(losses)

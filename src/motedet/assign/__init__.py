@@ -11,7 +11,7 @@ from motedet.assign.hierarchical import Hierarchical
 from motedet.assign.max_iou import MaxIoU
 from motedet.assign.nwd_rka import NWDRKA
 from motedet.assign.proposals import BestOverlap
-from motedet.assign.sampling import RandomSampler, Sample
+from motedet.assign.sampling import Drawn, RandomSampler
 from motedet.assign.simd import SimD, fit_simd
 from motedet.assign.simota import SimOTA
 from motedet.assign.tal import TaskAligned
@@ -44,6 +44,7 @@ __all__ = [
     "AnyAssigner",
     "Assigner",
     "BestOverlap",
+    "Drawn",
     "DynamicSoftLabel",
     "FCOSAssigner",
     "Hierarchical",
@@ -52,7 +53,6 @@ __all__ = [
     "PlainAssigner",
     "PredictionAware",
     "RandomSampler",
-    "Sample",
     "SimD",
     "SimOTA",
     "TaskAligned",

@@ -15,7 +15,7 @@ from motedet.structures import BACKGROUND
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class Drawn:
     """What of a batch takes part in the loss.
 
     Attributes:
@@ -51,7 +51,7 @@ class RandomSampler:
         if self.neg_pos_ub is not None and self.neg_pos_ub < 0:
             raise ValueError(f"neg_pos_ub must be at least 0 or None; got {self.neg_pos_ub}.")
 
-    def __call__(self, gt_index: Tensor, seeds: Sequence[int], *, salt: int = 0) -> Sample:
+    def __call__(self, gt_index: Tensor, seeds: Sequence[int], *, salt: int = 0) -> Drawn:
         """Draw from a batch.
 
         Args:
@@ -73,7 +73,7 @@ class RandomSampler:
         if self.neg_pos_ub is not None:
             wanted = wanted.minimum((taken.clamp(min=1) * self.neg_pos_ub).long())
         negative = _largest(keys.where(gt_index == BACKGROUND, -1), self.num, wanted)
-        return Sample(positive, negative)
+        return Drawn(positive, negative)
 
 
 def _random_keys(gt_index: Tensor, seeds: Sequence[int], salt: int) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from motedet.assign import MaxIoU
-from motedet.assign.sampling import RandomSampler, Sample
+from motedet.assign.sampling import Drawn, RandomSampler
 from motedet.losses import GIoULoss
 from motedet.models.dense import HeadOutputs
 from motedet.models.heads.rpn import RPN, RPNSpec
@@ -122,7 +122,7 @@ def test_only_what_was_sampled_learns() -> None:
     match = rpn.spec.assigner(grid, packed)
     chosen = torch.zeros(2, 1, NUM_PRIORS, dtype=torch.bool)
     chosen[0, 0, 5] = chosen[1, 0, 10] = True
-    _backward(rpn.sampled_losses(outputs, grid, match, packed, Sample(chosen[0], chosen[1])))
+    _backward(rpn.sampled_losses(outputs, grid, match, packed, Drawn(chosen[0], chosen[1])))
     assert _used(outputs).nonzero().tolist() == [[0, 5], [0, 10]]
 
 

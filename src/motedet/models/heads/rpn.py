@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from motedet.assign import MaxIoU, PlainAssigner
-from motedet.assign.sampling import RandomSampler, Sample
+from motedet.assign.sampling import Drawn, RandomSampler
 from motedet.geometry import DeltaCoder, resize_boxes
 from motedet.losses import AnyBoxLoss, AnyDeltaLoss, BCELoss, L1Loss, SmoothL1Loss
 from motedet.models.dense import HeadOutputs, global_mean
@@ -66,7 +66,7 @@ class RPN(nn.Module):
         grid: PriorGrid,
         match: Assignment,
         targets: PackedTargets,
-        sample: Sample,
+        sample: Drawn,
     ) -> dict[str, Tensor]:
         """Both losses, divided by the sampled priors of the batch.
 
