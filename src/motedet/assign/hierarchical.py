@@ -19,7 +19,7 @@ from motedet.assign.pairs import (
     usable_priors,
 )
 from motedet.assign.reach import Similarity, similarity_reach
-from motedet.geometry import aligned_iof, aligned_similarity
+from motedet.geometry import aligned_iof, aligned_similarity, resize_boxes
 from motedet.priors import Lattices, PriorGrid
 from motedet.structures import BACKGROUND, IGNORED, Assignment, PackedTargets, Pairs
 
@@ -186,9 +186,7 @@ class Hierarchical:
             times = batch.earlier_images()[image, None] + stage  # [E, 1]
             most += batch.targets.num_images - 1
         for done in range(most):
-            center, sides = (boxes[:, 2:] + boxes[:, :2]) / 2, boxes[:, 2:] - boxes[:, :2]
-            half = sides * self.ratio / 2  # [E, 2]
-            shrunk = torch.cat((center - half, center + half), dim=1)
+            shrunk = resize_boxes(boxes, self.ratio)
             boxes = shrunk.where(done < times, boxes) if self.shared_priors else shrunk
         return boxes
 
