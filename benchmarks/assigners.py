@@ -19,6 +19,7 @@ import torch
 from runs import MEASURES, Arm, Result, cell, compare
 from torch import Tensor
 
+from motedet.assign import fit_simd
 from motedet.data import DetectionDataset, collate
 from motedet.engine import LoadedDetector, load
 from motedet.models.dense import matched
@@ -45,19 +46,20 @@ ANCHOR_RULES = {
     "NWD-RKA": "{kind: nwd_rka, topk: 2}",
 }
 ANCHORS_RECIPE = "sirst_simd_retinanet_p2_r18"
+CROP = (256, 256)
 LEARNT_RECIPE = "sirst_autoassign_p2_r18"
 SCHEDULES = {  # short enough for two cores; the same for every rule
-    "sirst": ("train.epochs=24", "data.train_transforms.1.size=[256, 256]"),
+    "sirst": ("train.epochs=14", f"data.train_transforms.1.size={list(CROP)}"),
     "cars": (
-        "train.epochs=80",
+        "train.epochs=48",
         "data.train_transforms.0.factor=1.0",
-        "data.train_transforms.1.size=[256, 256]",
+        f"data.train_transforms.1.size={list(CROP)}",
         "data.test_transforms.0.factor=1.0",
     ),
 }
 
 
-def arms(name: str) -> list[Arm]:
+def arms(name: str, folder: Path) -> list[Arm]:
     """All rules on one data set."""
     recipe, schedule = f"{name}_fcos_p2_r18", SCHEDULES[name]
     points = [
@@ -72,8 +74,10 @@ def arms(name: str) -> list[Arm]:
         )
         for rule, text in ANCHOR_RULES.items()
     ]
+    m, n = fitted_simd(recipe, schedule, folder)
+    simd = f"model.assigner={{kind: simd, m: {m:.2f}, n: {n:.2f}, min_pos_simd: 0.0}}"
     own = [
-        Arm("SimD (RetinaNet)", recipe, (_model(ANCHORS_RECIPE), *schedule)),
+        Arm("SimD (RetinaNet)", recipe, (_model(ANCHORS_RECIPE), simd, *schedule)),
         Arm("AutoAssign", recipe, (_model(LEARNT_RECIPE), *schedule)),
     ]
     return [*points, *anchors, *own]
@@ -82,6 +86,21 @@ def arms(name: str) -> list[Arm]:
 def _model(recipe: str) -> str:
     """The setting that takes over the model of another recipe."""
     return "model=" + json.dumps(load_recipe(recipe).model_dump(mode="json")["model"])
+
+
+def fitted_simd(recipe: str, settings: Sequence[str], folder: Path) -> tuple[float, float]:
+    """SimD's m and n for the training crops of an epoch."""
+    loaded = load_recipe(recipe, (_model(ANCHORS_RECIPE), *settings))
+    dataset = DetectionDataset(
+        loaded.data.dataset.catalog(folder, "train"), loaded.data.train_transforms, seed=0
+    )
+    detector = loaded.model.build(1)
+    if not isinstance(detector, RetinaNet):
+        raise TypeError(f"{ANCHORS_RECIPE} must be a RetinaNet; found {type(detector).__name__}")
+    batches = (collate([dataset[i]]) for i in range(len(dataset)))
+    sizes = detector(torch.zeros(1, 3, *CROP)).level_sizes
+    grid = detector.spec.priors(sizes)
+    return fit_simd((grid, PackedTargets.pack(batch.targets)) for batch in batches)
 
 
 @dataclass(frozen=True)
@@ -190,7 +209,7 @@ def main() -> None:
         (Arm(arm.name, arm.recipe, (*arm.settings, *args.settings)), folder)
         for name, folder in folders.items()
         if folder
-        for arm in arms(name)
+        for arm in arms(name, folder)
         if args.rules is None or arm.name in args.rules
     ]
     results = compare(pairs, [0], out=args.out, jobs=args.jobs, threads=args.threads)

@@ -22,8 +22,8 @@ from assign import IMAGE_SIDE, RUNS, Record, extra_megabytes, machine, objects, 
 from motedet.models.backbones import BackboneSpec
 from motedet.models.dense import HeadOutputs
 from motedet.models.detectors import AutoAssign, AutoAssignSpec
-from motedet.models.fpn import FPNSpec
 from motedet.models.heads import AutoAssignHeadSpec
+from motedet.models.necks import FPNSpec
 from motedet.structures import Targets
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))

@@ -29,9 +29,9 @@ from motedet.assign import FCOSAssigner
 from motedet.losses import GIoULoss, SmoothL1Loss
 from motedet.models.backbones import BackboneSpec
 from motedet.models.detectors import Detector, FasterRCNNSpec, FCOSSpec, RetinaNetSpec
-from motedet.models.fpn import FPNSpec
 from motedet.models.heads import FCOSHeadSpec
 from motedet.models.heads.rpn import RPNSpec
+from motedet.models.necks import FPNSpec
 from motedet.models.rois import RoIAlign
 from motedet.structures import Targets
 

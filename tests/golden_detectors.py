@@ -17,8 +17,9 @@ from motedet.losses import DIoULoss, GIoULoss, IoULoss
 from motedet.models.backbones import BackboneSpec
 from motedet.models.dense import HeadOutputs
 from motedet.models.detectors import ATSSSpec, FCOSSpec, RetinaNetSpec
-from motedet.models.fpn import FPNSpec, flatten_levels
 from motedet.models.heads import ATSSHeadSpec, FCOSHeadSpec, RetinaHeadSpec
+from motedet.models.necks import FPNSpec
+from motedet.models.necks.fpn import flatten_levels
 from motedet.models.postprocess import Postprocess
 from motedet.priors import Anchors, Points, ReceptiveFields
 

@@ -18,7 +18,6 @@ from motedet.models.detectors import (
     FCOSSpec,
     RetinaNetSpec,
 )
-from motedet.models.fpn import FPNSpec
 from motedet.models.heads import (
     ATSSHeadSpec,
     AutoAssignHeadSpec,
@@ -27,6 +26,7 @@ from motedet.models.heads import (
     RetinaHeadSpec,
     RPNSpec,
 )
+from motedet.models.necks import FPNSpec
 from motedet.models.postprocess import Postprocess
 from motedet.models.proposals import Proposals
 from motedet.models.rois import RoIAlign

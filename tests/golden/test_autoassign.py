@@ -24,7 +24,7 @@ from motedet.assign.center_prior import center_weights, forced_pairs, inside_pai
 from motedet.checkpoints import load_state
 from motedet.models.dense import HeadOutputs
 from motedet.models.detectors import AutoAssign, AutoAssignSpec
-from motedet.models.fpn import flatten_levels
+from motedet.models.necks.fpn import flatten_levels
 from motedet.structures import PackedTargets, Pairs, Targets
 
 Array = NDArray[Any]

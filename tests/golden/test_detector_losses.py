@@ -19,7 +19,7 @@ from golden_detectors import (
 from golden_files import load_json, load_npz
 from motedet.assign import PredictionAware
 from motedet.models.dense import HeadOutputs, prior_labels
-from motedet.models.fpn import flatten_levels
+from motedet.models.necks.fpn import flatten_levels
 from motedet.structures import PackedTargets, Targets
 
 Array = NDArray[Any]

@@ -19,9 +19,9 @@ from motedet.assign.sampling import Drawn
 from motedet.geometry import DeltaCoder, resize_boxes
 from motedet.losses import L1Loss
 from motedet.models.dense import HeadOutputs
-from motedet.models.fpn import flatten_levels
 from motedet.models.heads import RoIOutputs, RPNSpec
 from motedet.models.heads.roi import roi_losses
+from motedet.models.necks.fpn import flatten_levels
 from motedet.models.rois import Rois, SampledRois
 from motedet.priors import Anchors, PriorGrid
 from motedet.structures import BACKGROUND, IGNORED, Assignment, PackedTargets, Targets

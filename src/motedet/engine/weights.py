@@ -13,10 +13,9 @@ from motedet.checkpoints import load_state, read_mmdet, read_weights
 from motedet.engine.augment import predict_views
 from motedet.engine.processes import choose_device
 from motedet.errors import CheckpointError
-from motedet.models.backbones import Backbone, BackboneSpec
+from motedet.models.backbones import Backbone, BackboneSpec, DetectoRSResNet, DetectoRSResNetSpec
 from motedet.models.detectors import Detector
-from motedet.models.detectors_resnet import DetectoRSResNet, DetectoRSResNetSpec
-from motedet.models.rfp import RFPSpec
+from motedet.models.necks import RFPSpec
 from motedet.recipes import Recipe, parse_recipe
 from motedet.structures import Detections, Size
 

@@ -1,7 +1,7 @@
 """Backbones, necks, heads, and the detectors composed of them."""
 
 from motedet.models.backbones import Backbone, BackboneSpec
-from motedet.models.fpn import FPN, FPNSpec
+from motedet.models.necks import FPN, FPNSpec
 from motedet.models.postprocess import Postprocess
 
 __all__ = ["FPN", "Backbone", "BackboneSpec", "FPNSpec", "Postprocess"]

@@ -8,7 +8,7 @@ import torch
 
 from motedet.errors import RecipeError
 from motedet.models.detectors import FasterRCNN, FasterRCNNSpec
-from motedet.models.fpn import FPNSpec
+from motedet.models.necks import FPNSpec
 from motedet.models.proposals import Proposals
 from motedet.structures import Targets
 from small_detectors import SIZE, scene, small_specs

@@ -28,8 +28,8 @@ from motedet.models.dense import (
     positives_or_one,
     predictions_of,
 )
-from motedet.models.fpn import FPNSpec
 from motedet.models.heads.atss import ATSSHeadSpec
+from motedet.models.necks import FPNSpec
 from motedet.models.postprocess import Postprocess
 from motedet.priors import Anchors, AnyPriors, PriorGrid
 from motedet.structures import Detections, PackedTargets, Predictions, Size, Targets

@@ -31,8 +31,8 @@ from motedet.losses.autoassign import (
 )
 from motedet.models.backbones import BackboneSpec
 from motedet.models.dense import Detector, HeadOutputs, fitted_priors, global_mean
-from motedet.models.fpn import FPNSpec
 from motedet.models.heads.autoassign import AutoAssignHeadSpec
+from motedet.models.necks import FPNSpec
 from motedet.models.postprocess import Postprocess
 from motedet.priors import AnyPriors, Points, PriorGrid
 from motedet.structures import Detections, PackedTargets, Pairs, Size, Targets

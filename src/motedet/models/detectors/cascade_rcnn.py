@@ -18,11 +18,9 @@ from motedet.assign.proposals import BestOverlap
 from motedet.assign.sampling import RandomSampler
 from motedet.geometry import DeltaCoder
 from motedet.losses import AnyDeltaLoss, SmoothL1Loss
-from motedet.models.backbones import BackboneSpec
-from motedet.models.bodies import AnyBackbone, AnyNeck
+from motedet.models.backbones import AnyBackbone, BackboneSpec
 from motedet.models.dense import Detector, HeadOutputs, fitted_priors
 from motedet.models.detectors.faster_rcnn import TwoStageOutputs
-from motedet.models.fpn import FPNSpec
 from motedet.models.heads.roi import (
     BoxHeadSpec,
     RoIOutputs,
@@ -31,6 +29,7 @@ from motedet.models.heads.roi import (
     roi_losses,
 )
 from motedet.models.heads.rpn import RPNSpec
+from motedet.models.necks import AnyNeck, FPNSpec
 from motedet.models.postprocess import Suppression
 from motedet.models.rois import RoIAlign, Rois, sample_rois
 from motedet.priors import AnyPriors

@@ -16,9 +16,9 @@ from motedet.geometry import DeltaCoder
 from motedet.losses import AnyDeltaLoss, L1Loss
 from motedet.models.backbones import BackboneSpec
 from motedet.models.dense import Detector, HeadOutputs, fitted_priors
-from motedet.models.fpn import FPNSpec
 from motedet.models.heads.roi import BoxHeadSpec, RoIOutputs, roi_detections, roi_losses
 from motedet.models.heads.rpn import RPNSpec
+from motedet.models.necks import FPNSpec
 from motedet.models.postprocess import Suppression
 from motedet.models.rois import RoIAlign, Rois, sample_rois
 from motedet.priors import AnyPriors

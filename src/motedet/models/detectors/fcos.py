@@ -26,8 +26,8 @@ from motedet.models.dense import (
     matched,
     predictions_of,
 )
-from motedet.models.fpn import FPNSpec
 from motedet.models.heads.fcos import FCOSHeadSpec
+from motedet.models.necks import FPNSpec
 from motedet.models.postprocess import Postprocess
 from motedet.priors import AnyPriors, Points, PriorGrid
 from motedet.structures import Detections, PackedTargets, Predictions, Size, Targets

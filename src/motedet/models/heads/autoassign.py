@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from motedet.models.dense import HeadOutputs
-from motedet.models.fpn import flatten_levels
 from motedet.models.heads.tower import predictor, scales, tower
+from motedet.models.necks.fpn import flatten_levels
 
 PRIOR_PROB: Final = 0.02  # as published; other heads have 0.01
 FIRST_REACH: Final = 4.0  # strides that an untrained box reaches each way

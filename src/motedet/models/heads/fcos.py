@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from motedet.models.dense import HeadOutputs
-from motedet.models.fpn import flatten_levels
 from motedet.models.heads.tower import PRIOR_PROB, predictor, scales, tower
+from motedet.models.necks.fpn import flatten_levels
 
 MAX_EXPONENT: Final = 10.0  # exp(10) = 22,026 px: beyond any image, short of overflow
 

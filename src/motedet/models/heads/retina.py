@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from motedet.models.dense import HeadOutputs
-from motedet.models.fpn import flatten_levels
 from motedet.models.heads.tower import PRIOR_PROB, predictor, tower
+from motedet.models.necks.fpn import flatten_levels
 
 
 class RetinaHead(nn.Module):

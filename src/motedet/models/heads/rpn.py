@@ -15,7 +15,7 @@ from motedet.assign.sampling import Drawn, RandomSampler
 from motedet.geometry import DeltaCoder, resize_boxes
 from motedet.losses import AnyBoxLoss, AnyDeltaLoss, BCELoss, L1Loss, SmoothL1Loss
 from motedet.models.dense import HeadOutputs, global_mean
-from motedet.models.fpn import flatten_levels
+from motedet.models.necks.fpn import flatten_levels
 from motedet.models.proposals import Proposals
 from motedet.priors import Anchors, AnyPriors, PriorGrid
 from motedet.structures import Assignment, Detections, PackedTargets, Size, Targets

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from motedet.errors import RecipeError
-from motedet.models.detectors_resnet import DetectoRSResNet, DetectoRSResNetSpec
-from motedet.models.fpn import FPN, FPNSpec
+from motedet.models.backbones.detectors_resnet import DetectoRSResNet, DetectoRSResNetSpec
+from motedet.models.necks.fpn import FPN, FPNSpec
 
 
 class ASPP(nn.Module):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from motedet.errors import RecipeError
-from motedet.models.backbones import BackboneSpec
+from motedet.models.backbones.timm_features import BackboneSpec
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from motedet.errors import RecipeError
 from motedet.models.atrous import ConvAWS2d, SAConv2d
-from motedet.models.backbones import Backbone, BackboneSpec
+from motedet.models.backbones.timm_features import Backbone, BackboneSpec
 
 STAGES: Final = (1, 2, 3, 4)  # stage s has stride 2^(s + 1)
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from motedet.errors import RecipeError
 from motedet.models.atrous import ConvAWS2d, SAConv2d
-from motedet.models.backbones import BackboneSpec
-from motedet.models.detectors_resnet import DetectoRSResNet, DetectoRSResNetSpec
+from motedet.models.backbones.detectors_resnet import DetectoRSResNet, DetectoRSResNetSpec
+from motedet.models.backbones.timm_features import BackboneSpec
 from motedet.priors import network_receptive_fields
 
 NORM = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}

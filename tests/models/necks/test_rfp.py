@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from motedet.errors import RecipeError
-from motedet.models.backbones import BackboneSpec
-from motedet.models.detectors_resnet import DetectoRSResNet, DetectoRSResNetSpec
-from motedet.models.fpn import FPNSpec
-from motedet.models.rfp import ASPP, RFP, RFPSpec
+from motedet.models.backbones.detectors_resnet import DetectoRSResNet, DetectoRSResNetSpec
+from motedet.models.backbones.timm_features import BackboneSpec
+from motedet.models.necks.fpn import FPNSpec
+from motedet.models.necks.rfp import ASPP, RFP, RFPSpec
 
 BACKBONE = DetectoRSResNetSpec(name="resnet18", frozen_stages=1)
 CHANNELS, STRIDES = (64, 128, 256, 512), (4, 8, 16, 32)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from motedet.errors import RecipeError
-from motedet.models.fpn import Extra, FPNSpec, flatten_levels
+from motedet.models.necks.fpn import Extra, FPNSpec, flatten_levels
 
 CHANNELS, STRIDES = (4, 6, 8), (8, 16, 32)
 
