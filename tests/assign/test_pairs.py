@@ -5,9 +5,7 @@ from hypothesis import strategies as st
 
 from motedet.assign import pairs as module
 from motedet.assign.pairs import (
-    bits_float,
     covered_priors,
-    float_bits,
     nearest_block,
     pairs_between,
     segment_kth_largest,
@@ -164,16 +162,6 @@ def test_segment_kth_largest(items: list[tuple[int, float]], k: int) -> None:
     for number in range(5):
         own = sorted((v for s, v in items if s == number), reverse=True)
         assert got[number] == (own[k - 1] if len(own) >= k else -float("inf"))
-
-
-def test_float_bits_sort_like_the_numbers_and_come_back() -> None:
-    values = torch.tensor([0.0, 1e-45, 1e-20, 0.5, 1.0, 3e38])
-    bits = float_bits(values)
-    assert torch.equal(bits, bits.sort().values)
-    assert torch.equal(bits_float(bits | (7 << 32)), values)
-    negative = torch.tensor([-1.5, -0.25])
-    assert (float_bits(negative) >= 0).all()
-    assert torch.equal(bits_float(float_bits(negative)), negative)
 
 
 def test_covered_priors_only_where_there_are_objects() -> None:

@@ -98,7 +98,7 @@ def test_parts_of_a_long_list_make_no_difference(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pairs, "MAX_PAIRS", size)
-        patch.setattr("motedet.assign.meetings.MAX_PAIRS", size)
+        patch.setattr("motedet.geometry.meetings.MAX_PAIRS", size)
         patch.setattr("motedet.assign.simota.MAX_PAIRS", size)
         check(rule, priors, scene, guess)
 

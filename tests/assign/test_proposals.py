@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from motedet.assign import BestOverlap, meetings
-from motedet.geometry import aligned_intersection, pairwise_iou
+from motedet.assign import BestOverlap
+from motedet.geometry import aligned_intersection, meetings, pairwise_iou
 from motedet.structures import BACKGROUND, PackedTargets, Pairs, Targets
 
 Crowd = tuple[Tensor, Tensor]

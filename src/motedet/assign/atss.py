@@ -8,17 +8,15 @@ import torch
 from torch import Tensor
 
 from motedet.assign.pairs import (
-    LOW_BITS,
     MARGIN,
     MAX_PAIRS,
-    bits_float,
     conclude,
-    float_bits,
     nearest_block,
     priors_under_ignore_boxes,
     usable_cells,
 )
 from motedet.geometry import aligned_iou
+from motedet.geometry.bits import LOW_BITS, bits_float, float_bits
 from motedet.priors import Lattices, PriorGrid
 from motedet.structures import BACKGROUND, IGNORED, Assignment, PackedTargets
 

@@ -6,14 +6,9 @@ from typing import Final, Literal
 import torch
 from torch import Tensor
 
-from motedet.assign.pairs import (
-    LOW_BITS,
-    conclude,
-    float_bits,
-    pairs_between,
-    usable_cells,
-)
+from motedet.assign.pairs import conclude, pairs_between, usable_cells
 from motedet.geometry import box_area, encode_ltrb
+from motedet.geometry.bits import LOW_BITS, float_bits
 from motedet.priors import PriorGrid
 from motedet.structures import BACKGROUND, Assignment, PackedTargets, Pairs
 

@@ -8,10 +8,8 @@ import torch
 from torch import Tensor
 
 from motedet.assign.pairs import (
-    bits_float,
     conclude,
     covered_priors,
-    float_bits,
     nearest_block,
     pairs_between,
     segment_kth_largest,
@@ -20,6 +18,7 @@ from motedet.assign.pairs import (
 )
 from motedet.assign.reach import Similarity, similarity_reach
 from motedet.geometry import aligned_iof, aligned_similarity, resize_boxes
+from motedet.geometry.bits import bits_float, float_bits
 from motedet.priors import Lattices, PriorGrid
 from motedet.structures import BACKGROUND, IGNORED, Assignment, PackedTargets, Pairs
 

@@ -7,11 +7,8 @@ import torch
 from torch import Tensor
 
 from motedet.assign.pairs import (
-    LOW_BITS,
-    bits_float,
     conclude,
     covered_priors,
-    float_bits,
     nearest_block,
     pairs_between,
     usable_cells,
@@ -19,6 +16,7 @@ from motedet.assign.pairs import (
 )
 from motedet.assign.reach import similarity_reach
 from motedet.geometry import aligned_iof, aligned_iou, aligned_similarity
+from motedet.geometry.bits import LOW_BITS, bits_float, float_bits
 from motedet.priors import PriorGrid
 from motedet.structures import BACKGROUND, IGNORED, Assignment, PackedTargets, Pairs
 

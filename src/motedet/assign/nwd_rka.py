@@ -8,10 +8,7 @@ import torch
 from torch import Tensor
 
 from motedet.assign.pairs import (
-    LOW_BITS,
-    bits_float,
     conclude,
-    float_bits,
     nearest_block,
     pairs_between,
     priors_under_ignore_boxes,
@@ -19,6 +16,7 @@ from motedet.assign.pairs import (
 )
 from motedet.assign.reach import similarity_reach
 from motedet.geometry import wasserstein
+from motedet.geometry.bits import LOW_BITS, bits_float, float_bits
 from motedet.priors import PriorGrid
 from motedet.structures import BACKGROUND, IGNORED, Assignment, PackedTargets, Pairs
 

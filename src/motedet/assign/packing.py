@@ -5,22 +5,11 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from motedet.assign.pairs import LOW_BITS, bits_float, float_bits
+from motedet.geometry.bits import LOW_BITS, bits_float, rising_bits
 
 INDEX_BITS: Final = 31
 MAX_INDEX: Final = (1 << INDEX_BITS) - 1
 NOTHING: Final = torch.iinfo(torch.int64).max
-
-
-def rising_bits(values: Tensor) -> Tensor:
-    """Int64 numbers in [0, 2**32) that sort as float32 numbers do, negative ones included.
-
-    Args:
-        values: [...] float32, no NaN.
-    """
-    values = values + 0.0  # -0 becomes 0
-    bits = float_bits(values)
-    return torch.where(values < 0, LOW_BITS - bits, bits + (1 << 31))
 
 
 def pack(values: Tensor, index: Tensor) -> Tensor:

@@ -18,7 +18,6 @@ from motedet.structures import IGNORED, Assignment, PackedTargets, Pairs, Size
 
 MAX_PAIRS: Final = 1 << 20  # pairs handled at once, tens of MB; only huge objects need more
 MARGIN: Final = 0.02  # pixels by which windows are widened: float32 rounding below 64k pixels
-LOW_BITS: Final = (1 << 32) - 1
 
 
 def usable_cells(grid: PriorGrid, targets: PackedTargets, image_index: Tensor) -> Tensor:
@@ -230,26 +229,6 @@ def segment_kth_largest(values: Tensor, segment: Tensor, k: int, num_segments: i
     wanted = counts.cumsum(0) - counts + (k - 1)  # [S]
     padded = torch.cat((values[order], values.new_full((1,), -math.inf)))  # [E + 1]
     return padded[wanted.where(counts >= k, len(values))]
-
-
-def float_bits(values: Tensor) -> Tensor:
-    """The bits of float32 numbers, as int64 in [0, 2**32).
-
-    They sort as the numbers do if no number is negative.
-
-    Args:
-        values: of any shape.
-    """
-    return values.contiguous().view(torch.int32).long() & LOW_BITS
-
-
-def bits_float(bits: Tensor) -> Tensor:
-    """The float32 numbers of which `float_bits` gave the bits; higher bits are dropped.
-
-    Args:
-        bits: int64 of any shape.
-    """
-    return bits.to(torch.int32).view(torch.float32)
 
 
 def conclude(

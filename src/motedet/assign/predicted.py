@@ -12,10 +12,10 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from motedet.assign.meetings import meetings
 from motedet.assign.pairs import usable_priors
 from motedet.errors import ShapeError
 from motedet.geometry import aligned_iou
+from motedet.geometry.meetings import meetings
 from motedet.priors import PriorGrid
 from motedet.structures import PackedTargets, Pairs, Predictions
 

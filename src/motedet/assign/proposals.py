@@ -5,9 +5,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from motedet.assign.meetings import meetings
-from motedet.assign.pairs import LOW_BITS, float_bits
 from motedet.geometry import aligned_iou
+from motedet.geometry.bits import LOW_BITS, float_bits
+from motedet.geometry.meetings import meetings
 from motedet.structures import BACKGROUND, PackedTargets
 
 

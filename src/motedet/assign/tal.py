@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from motedet.assign.packing import NOTHING, keep_lowest, pack, packed_index
-from motedet.assign.pairs import LOW_BITS, bits_float, conclude, float_bits
+from motedet.assign.pairs import conclude
 from motedet.assign.predicted import PredictedBatch
+from motedet.geometry.bits import LOW_BITS, bits_float, float_bits
 from motedet.priors import PriorGrid
 from motedet.structures import BACKGROUND, Assignment, PackedTargets, Pairs, Predictions
 

@@ -4,10 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from motedet.assign import meetings as module
-from motedet.assign.meetings import meetings
 from motedet.errors import ShapeError
 from motedet.geometry import aligned_intersection
+from motedet.geometry import meetings as module
+from motedet.geometry.meetings import meetings
 
 
 def found(boxes: Tensor, box_image: Tensor, gt: Tensor, gt_image: Tensor) -> set[tuple[int, int]]:

@@ -12,12 +12,12 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from motedet.assign.packing import rising_bits
-from motedet.assign.pairs import MAX_PAIRS
 from motedet.errors import check_boxes
-from motedet.geometry import aligned_intersection
+from motedet.geometry.bits import rising_bits
+from motedet.geometry.iou import aligned_intersection
 from motedet.structures import Pairs
 
+MAX_PAIRS: Final = 1 << 20  # pairs listed at once, tens of MB
 SMALLEST: Final = 3  # boxes below 2 ** 3 px are one class of sizes
 LARGEST: Final = 13  # and so are those from 2 ** 12 px on, whose bands are endless
 CLASSES: Final = LARGEST - SMALLEST + 1
