@@ -63,7 +63,7 @@ def predict(
     loaded = weights if isinstance(weights, LoadedDetector) else load(weights)
     sources = [images] if isinstance(images, (Path, str, Tensor)) else list(images)
     found: list[dict[str, Tensor]] = []
-    for chunk in _chunks(sources, batch_size):
+    for chunk in chunks(sources, batch_size):
         pixels = [s if isinstance(s, Tensor) else read_image(Path(s)) for s in chunk]
         detections = predict_images(loaded, pixels)
         found += [d[d.scores >= score_thresh].as_dict() for d in detections]
@@ -83,7 +83,7 @@ def predict_files(
     Yields:
         One prediction per path, in order.
     """
-    for chunk in _chunks(paths, batch_size):
+    for chunk in chunks(paths, batch_size):
         pixels: dict[Path, Tensor] = {}
         errors: dict[Path, str] = {}
         for path in chunk:
@@ -119,6 +119,13 @@ def predict_images(loaded: LoadedDetector, images: Sequence[Tensor]) -> list[Det
     ]
 
 
+def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The items in lists of at most `size`."""
+    rest = iter(items)
+    while chunk := list(islice(rest, size)):
+        yield chunk
+
+
 def find_images(sources: Sequence[str]) -> list[Path]:
     """Image files named by paths, folders (searched in depth) and globs, in order, each once.
 
@@ -141,13 +148,6 @@ def find_images(sources: Sequence[str]) -> list[Path]:
             )
         paths += found
     return list(dict.fromkeys(paths))
-
-
-def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of at most `size` items."""
-    rest = iter(items)
-    while chunk := list(islice(rest, size)):
-        yield chunk
 
 
 def _pattern(path: Path) -> str:
