@@ -1,7 +1,9 @@
 """Time and memory of the assigners against their published dense forms, on one CPU thread.
 
 Dense means what the published code computes: objects x priors tables and a loop over the objects
-(`tests/dense_assigners.py`, `tests/dense_predicted.py`). Objects are AI-TOD-like, images 800 x 800.
+(`tests/dense_assigners.py`, `tests/dense_predicted.py`, `tests/dense_gaussian.py`). Objects are
+AI-TOD-like, images 800 x 800. Gaussian Assignment also draws the heat maps and box weights, except
+for heads that need the labels and boxes of the cells only (`gaussian_fcos`, `gaussian_anchors`).
 Seconds are CPU seconds. Assigners that look at predictions get random ones of the objects' sizes,
 for 8 classes; the dense form whose results must be equal rounds from float64 and is not timed.
 
@@ -27,6 +29,8 @@ from motedet.assign import (
     AnyAssigner,
     DynamicSoftLabel,
     FCOSAssigner,
+    GaussianAssigner,
+    GaussianMaps,
     Hierarchical,
     MaxIoU,
     PredictionAware,
@@ -38,6 +42,7 @@ from motedet.structures import Assignment, PackedTargets, Predictions, Targets
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from dense_assigners import dense_assign
+from dense_gaussian import dense_gaussian
 from dense_predicted import dense_predicted
 
 Record = dict[str, str | int | float | bool | None]
@@ -57,29 +62,41 @@ class Case:
         priors: what it assigns.
         dense_objects: the dense form, which needs some 30 bytes for each object and prior, is not
             run with more objects than these.
+        draws_maps: whether the heat maps of Gaussian Assignment are drawn too.
     """
 
     name: str
     assigner: AnyAssigner
     priors: AnyPriors
     dense_objects: int = 3000
+    draws_maps: bool = False
 
     def grid(self, side: int) -> PriorGrid:
         """Priors of a square image of `side` pixels."""
         return self.priors([(-(-side // s), -(-side // s)) for s in self.priors.strides])
 
-    def call(self, grid: PriorGrid, targets: PackedTargets) -> Callable[[], Assignment]:
+    def call(
+        self, grid: PriorGrid, targets: PackedTargets
+    ) -> Callable[[], Assignment | GaussianMaps]:
         """What is measured."""
         rule = self.assigner
+        if self.draws_maps and isinstance(rule, GaussianAssigner):
+            return lambda: rule.maps(grid, targets, NUM_CLASSES)
         if isinstance(rule, PredictionAware):
             seen = predictions(grid)
             return lambda: rule(grid, targets, seen)
         return lambda: rule(grid, targets)
 
-    def dense(self, grid: PriorGrid, targets: PackedTargets) -> tuple[float, torch.Tensor]:
+    def dense(
+        self, grid: PriorGrid, targets: PackedTargets
+    ) -> tuple[float, torch.Tensor | GaussianMaps]:
         """Seconds of the dense form, and what it must give."""
         rule = self.assigner
         start = time.process_time()
+        if isinstance(rule, GaussianAssigner):
+            maps = dense_gaussian(rule, grid, targets, NUM_CLASSES)
+            took = time.process_time() - start
+            return took, maps if self.draws_maps else maps.match.gt_index
         if isinstance(rule, PredictionAware):
             seen = predictions(grid)
             start = time.process_time()
@@ -90,6 +107,7 @@ class Case:
         return time.process_time() - start, expected
 
 
+GAUSSIAN_POINTS = Points(strides=(4,), offset=0.0)
 CASES = (
     Case("hierarchical", Hierarchical(similarity="kl", topk=(3, 1), ratio=0.9), ReceptiveFields()),
     Case(
@@ -109,6 +127,20 @@ CASES = (
     Case("simota", SimOTA(), Points()),
     Case("simota_p2", SimOTA(), Points(strides=(4, 8, 16, 32, 64)), dense_objects=1500),
     Case("soft_label", DynamicSoftLabel(), Points(offset=0.0)),
+    Case("gaussian_ttf", GaussianAssigner(), GAUSSIAN_POINTS, draws_maps=True),
+    Case(
+        "gaussian_mit",
+        GaussianAssigner(alpha=0.54, inclusive=False),
+        GAUSSIAN_POINTS,
+        draws_maps=True,
+    ),
+    Case("gaussian_fcos", GaussianAssigner(pos_thresh=0.01), Points(strides=(4,))),
+    # RetinaNet's and ATSS's head learn from the same cells.
+    Case(
+        "gaussian_anchors",
+        GaussianAssigner(),
+        Anchors(strides=(4,), scales=(3.0,), ratios=(1.0,)),
+    ),
 )
 
 
@@ -167,7 +199,7 @@ def _kilobytes(status: str, name: str) -> int:
 def measure(case: Case, count: int, *, dense: bool) -> Record:
     grid, targets = case.grid(IMAGE_SIDE), objects(count, IMAGE_SIDE)
     call = case.call(grid, targets)
-    assignment = call()
+    answer = call()
     took = seconds(call, RUNS)
     extra = extra_megabytes(call)
     record: Record = {"name": case.name, "objects": count, "priors": grid.num_priors}
@@ -176,8 +208,21 @@ def measure(case: Case, count: int, *, dense: bool) -> Record:
     if dense and count <= case.dense_objects:
         dense_took, expected = case.dense(grid, targets)
         record |= {"dense_seconds": dense_took, "ratio": dense_took / took}
-        record["equal"] = torch.equal(assignment.gt_index, expected)
+        record["equal"] = same(answer, expected)
     return record
+
+
+def same(answer: Assignment | GaussianMaps, expected: torch.Tensor | GaussianMaps) -> bool:
+    """Whether the owners are equal, and the maps, if any, but for float32 rounding."""
+    if isinstance(answer, GaussianMaps) and isinstance(expected, GaussianMaps):
+        return (
+            torch.equal(answer.match.gt_index, expected.match.gt_index)
+            and torch.allclose(answer.heatmap, expected.heatmap, rtol=0, atol=1e-6)
+            and torch.allclose(answer.box_weight, expected.box_weight, rtol=1e-5, atol=1e-6)
+        )
+    if isinstance(answer, Assignment) and isinstance(expected, torch.Tensor):
+        return torch.equal(answer.gt_index, expected)
+    return False
 
 
 def measure_side(case: Case, count: int, side: int) -> Record:

@@ -1,8 +1,9 @@
 """Every assigner from scratch on the same small detectors: scores, and what each object gets.
 
 Rules for points train FCOS, rules for anchors RetinaNet, with the same body (ResNet-18, strides 4
-to 32), data, losses and schedule; AutoAssign has its own losses. Then each trained detector assigns
-the whole validation images once more, to count who learns from what and to take the time.
+to 32), data, losses and schedule; AutoAssign and TTFNet (one map of stride 4) have their own
+losses. Then each trained detector assigns the whole validation images once more, to count who
+learns from what and to take the time.
 
     python benchmarks/assigners.py --sirst FOLDER --cars FOLDER --write docs/assigners.md
 """
@@ -23,7 +24,7 @@ from motedet.assign import fit_simd
 from motedet.data import DetectionDataset, collate
 from motedet.engine import LoadedDetector, load
 from motedet.models.dense import matched
-from motedet.models.detectors import FCOS, ATSSDetector, AutoAssign, RetinaNet
+from motedet.models.detectors import FCOS, ATSSDetector, AutoAssign, RetinaNet, TTFNet
 from motedet.recipes import load_recipe
 from motedet.structures import PackedTargets, Targets
 
@@ -48,6 +49,7 @@ ANCHOR_RULES = {
 ANCHORS_RECIPE = "sirst_simd_retinanet_p2_r18"
 CROP = (256, 256)
 LEARNT_RECIPE = "sirst_autoassign_p2_r18"
+HEATMAP_RECIPE = "sirst_ttfnet_p2_r18"
 SCHEDULES = {  # short enough for two cores; the same for every rule
     "sirst": ("train.epochs=14", f"data.train_transforms.1.size={list(CROP)}"),
     "cars": (
@@ -79,6 +81,7 @@ def arms(name: str, folder: Path) -> list[Arm]:
     own = [
         Arm("SimD (RetinaNet)", recipe, (_model(ANCHORS_RECIPE), simd, *schedule)),
         Arm("AutoAssign", recipe, (_model(LEARNT_RECIPE), *schedule)),
+        Arm("Gaussian (TTFNet)", recipe, (_model(HEATMAP_RECIPE), *schedule)),
     ]
     return [*points, *anchors, *own]
 
@@ -147,12 +150,19 @@ def positives(
 ) -> tuple[Tensor, float]:
     """[G] priors that learn from each object, and the seconds that the rule took."""
     detector = loaded.detector
-    if not isinstance(detector, ATSSDetector | AutoAssign | FCOS | RetinaNet):
+    if not isinstance(detector, ATSSDetector | AutoAssign | FCOS | RetinaNet | TTFNet):
         raise TypeError(f"{type(detector).__name__} has no rule of its own for a whole image")
     outputs = detector(images)
     grid, packed = detector.spec.priors(outputs.level_sizes), PackedTargets.pack(targets)
     rule: Callable[[], Tensor]
-    if isinstance(detector, AutoAssign):
+    if isinstance(detector, TTFNet):
+        heatmap = detector
+
+        def rule() -> Tensor:
+            maps = heatmap.spec.assigner.maps(grid, packed, heatmap.num_classes)
+            return maps.match.gt_index[maps.match.positive]
+
+    elif isinstance(detector, AutoAssign):
         learnt = detector
 
         def rule() -> Tensor:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from motedet.assign import ATSS, FCOSAssigner, Hierarchical
+from motedet.assign import ATSS, FCOSAssigner, GaussianAssigner, Hierarchical
 from motedet.assign.sampling import RandomSampler
 from motedet.losses import DIoULoss, GIoULoss
 from motedet.models.backbones import BackboneSpec
@@ -17,6 +17,7 @@ from motedet.models.detectors import (
     FasterRCNNSpec,
     FCOSSpec,
     RetinaNetSpec,
+    TTFNetSpec,
 )
 from motedet.models.heads import (
     ATSSHeadSpec,
@@ -25,8 +26,9 @@ from motedet.models.heads import (
     FCOSHeadSpec,
     RetinaHeadSpec,
     RPNSpec,
+    SlimHeadSpec,
 )
-from motedet.models.necks import FPNSpec
+from motedet.models.necks import FPNSpec, FuseNeckSpec
 from motedet.models.postprocess import Postprocess
 from motedet.models.proposals import Proposals
 from motedet.models.rois import RoIAlign
@@ -85,6 +87,11 @@ def small_two_stage() -> dict[str, AnyDetector]:
 
 def small_dense() -> dict[str, AnyDetector]:
     """Those that predict at every prior and nothing else."""
+    return small_pyramids() | small_single_level()
+
+
+def small_pyramids() -> dict[str, AnyDetector]:
+    """Those with several levels."""
     towers = FCOSHeadSpec(
         channels=32, num_convs=1, groups=8, ctrness_on="none", distances="exp_stride"
     )
@@ -136,6 +143,48 @@ def small_dense() -> dict[str, AnyDetector]:
             head=AutoAssignHeadSpec(channels=32, num_convs=1, groups=8),
             priors=Points(strides=STRIDES, offset=0.0),
             force_topk=9,
+        ),
+    }
+
+
+def small_single_level() -> dict[str, AnyDetector]:
+    """Those of Gaussian Assignment: one map of stride 4, and the slim head."""
+    neck = FuseNeckSpec(out_channels=32)
+    head = SlimHeadSpec(cls_channels=32, box_channels=32, num_convs=1)
+    reaching = replace(head, first_reach=1.0)
+    deltas = replace(head, boxes="deltas")
+    anchors = Anchors(strides=(4,), ratios=(1.0,), octave_base_scale=3, scales_per_octave=1)
+    return {
+        "ttfnet": TTFNetSpec(
+            backbone=BACKBONE,
+            neck=neck,
+            head=reaching,
+            postprocess=Postprocess(nms_iou=0.65, rank="priors"),
+        ),
+        "retinanet_gaussian": RetinaNetSpec(
+            backbone=BACKBONE,
+            neck=neck,
+            head=replace(deltas, quality=False),
+            priors=anchors,
+            assigner=GaussianAssigner(),
+            box_loss=GIoULoss(weight=2.0),
+        ),
+        "fcos_gaussian": FCOSSpec(
+            backbone=BACKBONE,
+            neck=neck,
+            head=reaching,
+            priors=Points(strides=(4,)),
+            assigner=GaussianAssigner(pos_thresh=0.01),
+            box_loss=GIoULoss(weight=2.0),
+            ctrness_from="corners",
+        ),
+        "atss_gaussian": ATSSSpec(
+            backbone=BACKBONE,
+            neck=neck,
+            head=deltas,
+            priors=anchors,
+            assigner=GaussianAssigner(),
+            ctrness_from="padded_distances",
         ),
     }
 

@@ -11,6 +11,7 @@ from motedet.assign import (
     NWDRKA,
     Assigner,
     FCOSAssigner,
+    GaussianAssigner,
     Hierarchical,
     MaxIoU,
     PlainAssigner,
@@ -30,6 +31,7 @@ RULES: list[tuple[PlainAssigner, AnyPriors]] = [
     (Hierarchical(), ReceptiveFields(strides=STRIDES)),
     (NWDRKA(), Anchors(strides=STRIDES)),
     (SimD(m=4.0, n=3.0, min_pos_simd=0.0), Anchors(strides=STRIDES)),
+    (GaussianAssigner(), Points(strides=(4,))),
 ]
 every_rule = pytest.mark.parametrize(("rule", "priors"), RULES, ids=lambda v: v.kind)
 
@@ -43,7 +45,7 @@ def batch(*images: list[list[float]]) -> PackedTargets:
 
 
 def taken(rule: Assigner, priors: AnyPriors, targets: PackedTargets) -> Tensor:
-    grid = priors(SIZES)
+    grid = priors(SIZES[: len(priors.strides)])
     assignment = rule(grid, targets)
     assert assignment.gt_index.shape == (targets.num_images, grid.num_priors)
     assert assignment.gt_index.dtype == torch.int64
@@ -98,7 +100,7 @@ def test_object_on_the_border(rule: PlainAssigner, priors: AnyPriors) -> None:
 
 @every_rule
 def test_object_below_two_pixels(rule: PlainAssigner, priors: AnyPriors) -> None:
-    grid = priors(SIZES)
+    grid = priors(SIZES[: len(priors.strides)])
     center = grid.centers()[grid.level_starts[0] + 40 * grid.levels[0].num_priors // 97]
     around = torch.cat((center - 0.9, center + 0.9)).tolist()
     assert (taken(rule, priors, batch([around])) == 0).any()
@@ -126,7 +128,7 @@ def test_permuting_objects_permutes_the_answer(rule: PlainAssigner, priors: AnyP
 def test_cells_beyond_the_valid_size_are_ignored(rule: PlainAssigner, priors: AnyPriors) -> None:
     targets = replace(batch([[50, 50, 62, 61]], []), valid_sizes=((64, 64), (128, 160)))
     gt_index = taken(rule, priors, targets)
-    inside = priors(SIZES).inside([(64, 64)])[0]
+    inside = priors(SIZES[: len(priors.strides)]).inside([(64, 64)])[0]
     assert (gt_index[0, ~inside] == IGNORED).all()
     assert (gt_index[0] == 0).any()
     assert (gt_index[1] == -1).all()
@@ -140,7 +142,7 @@ def test_priors_that_reach_out_of_the_image_are_ignored(
     targets = batch([[50, 50, 62, 61], [0, 0, 9, 9]], [])
     targets = replace(targets, allowed_border=border, image_sizes=((128, 90), (128, 160)))
     gt_index = taken(rule, priors, targets)
-    boxes = priors(SIZES).boxes()
+    boxes = priors(SIZES[: len(priors.strides)]).boxes()
     for image, width in enumerate((90, 160)):
         limit = torch.tensor([width, 128]) + border
         within = ((boxes[:, :2] >= -border) & (boxes[:, 2:] < limit)).all(1)
@@ -162,7 +164,7 @@ def test_answer_follows_the_device(rule: PlainAssigner, priors: AnyPriors) -> No
         ignore_boxes=targets.ignore_boxes.to(device),
         ignore_image_index=targets.ignore_image_index.to(device),
     )
-    grid: PriorGrid = priors(SIZES)
+    grid: PriorGrid = priors(SIZES[: len(priors.strides)])
     gt_index = rule(grid, moved).gt_index
     assert gt_index.device.type == device
     assert torch.equal(gt_index.cpu(), rule(grid, targets).gt_index)

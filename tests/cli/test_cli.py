@@ -11,7 +11,7 @@ from PIL import Image
 
 from fake_data import write_dota
 from motedet.checkpoints import save_weights
-from motedet.cli.data import cut
+from motedet.cli.tile import tile
 from motedet.data.check import check_dataset
 from motedet.data.synthetic import SceneSpec, write_scenes
 from motedet.errors import DataError
@@ -95,12 +95,13 @@ def test_data_check_ends_with_2_on_fatal_problems(scenes: Path, tmp_path: Path) 
     assert "1 fatal" in done.stdout
 
 
-def test_data_cut_writes_tiles_that_data_check_likes(tmp_path: Path) -> None:
+def test_tile_writes_tiles_that_data_check_likes(tmp_path: Path) -> None:
     source, out = write_dota(tmp_path / "source"), tmp_path / "tiles"
-    words = ("data", "cut", source, out, "--split", "val", "--window", 64, "--overlap", 16)
+    words = ("tile", source, "-o", out, "--dataset", "dota", "--split", "val")
+    words += ("--size", 64, "--overlap", 16)
     done = motedet(*words)
     assert done.returncode == 0, done.stderr
-    assert "wrote 2 tiles with 3 objects" in done.stdout
+    assert "wrote 2 tiles with 3 objects and 0 regions" in done.stdout
     assert (out / "annotations" / "dota_v2.0_val.json").is_file()
     assert check_dataset(out).fatal == ()
     again = motedet(*words)
@@ -111,14 +112,13 @@ def test_data_cut_writes_tiles_that_data_check_likes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"overlap": 64}, "--overlap must be less than --window 64; found 64"),
-        ({"split": "test"}, "--split must be train or val; found 'test'"),
+        ({"overlap": 64}, "--overlap must be less than --size 64; found 64"),
         ({"dataset": "voc"}, "must be one of dota, visdrone, folder; found 'voc'"),
     ],
 )
-def test_data_cut_names_bad_options(tmp_path: Path, options: dict[str, Any], match: str) -> None:
+def test_tile_names_bad_options(tmp_path: Path, options: dict[str, Any], match: str) -> None:
     with pytest.raises(DataError, match=match):
-        cut(tmp_path, tmp_path / "out", **({"window": 64, "overlap": 8} | options))
+        tile(tmp_path, tmp_path / "out", **({"size": 64, "overlap": 8} | options))
 
 
 def test_score_needs_no_model(scenes: Path, tmp_path: Path) -> None:

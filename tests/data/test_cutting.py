@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from PIL import Image
 from fake_data import write_coco, write_dota, write_image, write_visdrone
 from motedet.data import DetectionDataset, read_image
 from motedet.data.check import check_dataset
-from motedet.data.cutting import SOURCES, Cut, cut_catalog, cut_dataset, cut_record
+from motedet.data.cutting import SOURCES, Cut, cut_catalog, cut_dataset
 from motedet.data.datasets import DOTA, Folder, VisDrone
 from motedet.data.records import Catalog, ImageRecord, Row
 from motedet.data.tiling import Window, boxes_to_image
@@ -33,10 +34,9 @@ def _window(record: ImageRecord) -> Window:
 
 @pytest.mark.parametrize("options", [{"overlap": 32}, {"overlap": -1}, {"window": 0}])
 def test_bad_windows_are_refused(options: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="overlap must be at least 0 and less than the window"):
-        Cut(**({"window": 32, "overlap": 8} | options))
-    with pytest.raises(ValueError, match=r"min_visible must be within \[0, 1\]; got 1.5"):
-        Cut(min_visible=1.5)
+    values: dict[str, Any] = {"window": 32, "overlap": 8} | options
+    with pytest.raises(ValueError, match=r"must be positive|overlap must be at least 0"):
+        Cut(**values)
 
 
 def test_image_without_objects_is_cut_all_the_same(tmp_path: Path) -> None:
@@ -83,24 +83,6 @@ def test_the_union_of_the_tiles_is_the_source(tmp_path: Path) -> None:
     assert expected <= found  # all are whole somewhere; cut ones of 0.7 and more come on top
     ids = [int(key) for record in tiles.records for key in record.annotation_ids]
     assert ids == list(range(1, len(ids) + 1))
-
-
-def test_objects_cut_too_short_are_ignored() -> None:
-    rows = [
-        Row((22.0, 0.0, 32.0, 10.0), 0, 1, 100.0),  # all of it
-        Row((25.0, 0.0, 35.0, 10.0), 0, 2, 50.0),  # 0.7 of it
-        Row((26.0, 0.0, 36.0, 10.0), 1, 3, 100.0),  # 0.6 of it
-        Row((0.0, 30.0, 60.0, 64.0), 1, 4, 2040.0, crowd=True),
-        Row((40.0, 40.0, 44.0, 44.0), 1, 5, 16.0),  # elsewhere
-        Row((-10.0, 5.0, 3.0, 9.0), 0, 6, 52.0),  # over the border of the image: all that is seen
-    ]
-    record = ImageRecord.of(1, Path("a.png"), size=(64, 64), rows=rows)
-    tile = cut_record(record, Window(x=0, y=0, width=32, height=32), min_visible=0.7)
-    assert tile.annotation_ids.tolist() == [1, 2, 3, 4, 6]
-    assert tile.crowd.tolist() == [False, False, True, True, False]
-    assert tile.boxes[1].tolist() == [25, 0, 32, 10]
-    assert tile.areas[:3].tolist() == pytest.approx([100, 35, 60])
-    assert (tile.height, tile.width) == (32, 32)
 
 
 def test_dota_reads_its_tiles_back(tmp_path: Path) -> None:

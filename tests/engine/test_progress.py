@@ -36,3 +36,10 @@ def test_bars_count_epochs_from_one() -> None:
     bars = EpochBars()
     bars._trainer = fake_trainer()
     assert bars._get_train_description(0) == "epoch 1/4"
+
+
+def test_the_bar_of_an_epoch_that_ends_early_is_shorter() -> None:
+    bars = EpochBars(steps=5)
+    facts = {"num_training_batches": 3, "accumulate_grad_batches": 1, "current_epoch": 1}
+    bars._trainer = fake_trainer(**facts)
+    assert bars.total_train_batches == 2

@@ -2,10 +2,12 @@
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -156,11 +158,13 @@ fit.train(recipe, Path(sys.argv[1]), run=Path(sys.argv[2]), hardware=Hardware(ac
 """
 
 
-def stop_at(step: int, how: str, scenes: Path, run: Path) -> subprocess.CompletedProcess[str]:
+def stop_at(
+    step: int, how: str, scenes: Path, run: Path, *settings: str
+) -> subprocess.CompletedProcess[str]:
     """Train in another process that gets a signal at the given step."""
     code = KILLED.format(signal=how)
     return subprocess.run(
-        [sys.executable, "-c", code, str(scenes), str(run), str(step), *SMALL],
+        [sys.executable, "-c", code, str(scenes), str(run), str(step), *SMALL, *settings],
         capture_output=True,
         text=True,
         check=False,
@@ -227,3 +231,101 @@ def test_two_processes_train_as_one(
     assert done.returncode == 0, done.stderr
     assert same_weights(alone, two, tolerance=1e-5)
     assert (two / "report.html").exists()
+
+
+BY_STEPS = [  # three steps are an epoch; the second ends after its second
+    "train.epochs=null",
+    "train.steps=5",
+    "train.batch_size=3",
+    "train.validate_every=5",
+]
+
+
+@pytest.fixture(scope="module")
+def by_steps(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "by_steps"
+    train(small(*BY_STEPS), scenes, run=run, hardware=CPU)
+    return run
+
+
+def state(run: Path) -> dict[str, Any]:
+    """What a restart reads."""
+    content: dict[str, Any] = torch.load(run / "last.ckpt", weights_only=False)
+    return content
+
+
+def validations(run: Path) -> list[str]:
+    """The steps after which the validation images were scored, counted from 0."""
+    found = []
+    for part in sorted((run / "logs").glob("part_*/metrics.csv")):
+        with part.open() as stream:
+            found += [row["step"] for row in csv.DictReader(stream) if row.get("AP")]
+    return found
+
+
+def test_training_by_steps_ends_validated_and_saved(by_steps: Path) -> None:
+    saved = state(by_steps)
+    assert saved["global_step"] == 5
+    assert saved["lr_schedulers"][0]["last_epoch"] == 5
+    assert saved["lr_schedulers"][0]["_last_lr"][0] == pytest.approx(1e-5)  # 0.01 of the lr
+    assert validations(by_steps) == ["4"]
+    best, last = (load_file(by_steps / f"{name}.safetensors") for name in ("best", "last"))
+    assert all(torch.equal(best[name], last[name]) for name in best)
+
+
+def test_training_by_steps_may_end_in_the_first_epoch(
+    scenes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    recipe = small(*BY_STEPS, "train.steps=1", "data.oversample_thresh=0.9", "train.batch_size=4")
+    run = tmp_path / "run"
+    train(recipe, scenes, run=run, hardware=CPU)
+    assert state(run)["global_step"] == 1
+    assert validations(run) == ["0"]
+    assert (run / "metrics.json").exists()
+    assert "listings of 10 images" in caplog.text
+    assert "epoch 1/1, step 1/1  loss" in caplog.text
+
+
+def test_training_by_steps_goes_on_exactly(by_steps: Path, scenes: Path, tmp_path: Path) -> None:
+    run = tmp_path / "killed"
+    done = stop_at(5, "SIGKILL", scenes, run, *BY_STEPS)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    train(small(*BY_STEPS), scenes, run=run, resume=True, hardware=CPU)
+    assert same_weights(by_steps, run)
+    assert validations(run) == ["4"]  # though the epoch goes on without its start
+
+
+def test_resume_at_the_end_changes_nothing(by_steps: Path, scenes: Path, tmp_path: Path) -> None:
+    run = tmp_path / "again"
+    shutil.copytree(by_steps, run)
+    (run / "metrics.json").unlink()  # as if killed before the last evaluation
+    train(small(*BY_STEPS), scenes, run=run, resume=True, hardware=CPU)
+    assert same_weights(by_steps, run)
+    assert (run / "metrics.json").read_text() == (by_steps / "metrics.json").read_text()
+    assert validations(run) == ["4"]
+
+
+def test_accumulated_batches_are_one_step(scenes: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(small(*BY_STEPS, "train.steps=3", "train.accumulate=2"), scenes, run=run, hardware=CPU)
+    assert state(run)["global_step"] == 3  # two in the first epoch, of two batches and of one
+    assert validations(run) == ["2"]
+
+
+def test_names_of_no_part_are_refused(scenes: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"no part 'head'; its parts are backbone, bbox_head"):
+        train(
+            small("train.optimizer.lr_factors={head: 10}"),
+            scenes,
+            run=tmp_path / "run",
+            hardware=CPU,
+        )
+
+
+def test_a_loss_scale_is_left_out_on_a_cpu(
+    scenes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = small("train.epochs=1", "train.precision=16-mixed", "train.loss_scale=512")
+    train(recipe, scenes, run=tmp_path / "run", hardware=CPU)
+    assert "on a CPU, 16-mixed becomes bf16-mixed" in caplog.text

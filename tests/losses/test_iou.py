@@ -14,6 +14,7 @@ LOSSES: list[BoxLoss] = [
     IoULoss(mode="linear"),
     IoULoss(mode="square"),
     GIoULoss(),
+    GIoULoss(plus_one=True),
     DIoULoss(),
     CIoULoss(),
 ]
@@ -44,6 +45,15 @@ def test_without_overlap() -> None:
     for loss in (GIoULoss(), DIoULoss(), CIoULoss()):
         (gradient,) = torch.autograd.grad(loss(pred, target).sum(), pred)
         assert gradient.abs().sum() > 0
+
+
+def test_a_pixel_more() -> None:
+    """The quarter becomes 9 of 25 square pixels; boxes a pixel apart touch."""
+    loss = GIoULoss(plus_one=True)
+    assert loss(*QUARTER).item() == pytest.approx(1 - 9 / 25)
+    left, right = torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([[2.0, 0.0, 3.0, 1.0]])
+    assert loss(left, right).item() == pytest.approx(1.0)
+    assert GIoULoss()(left, right).item() == pytest.approx(1 + 1 / 3)
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)

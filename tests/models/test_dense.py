@@ -92,7 +92,8 @@ def _ranks_agree(rank: int, port: int) -> None:
     torch.set_num_threads(1)
     images, targets = scene()
     torch.manual_seed(0)
-    detectors = [small_specs()[name].build(2).eval() for name in ("retinanet", "fcos", "atss")]
+    names = ("retinanet", "fcos", "atss", "ttfnet")
+    detectors = [small_specs()[name].build(2).eval() for name in names]
     alone = [detector.loss(images, targets) for detector in detectors]
     dist.init_process_group("gloo", rank=rank, world_size=2)
     try:

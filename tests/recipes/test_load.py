@@ -4,7 +4,14 @@ import pytest
 
 from motedet.assign import FCOSAssigner
 from motedet.errors import RecipeError
-from motedet.recipes import Recipe, dump_recipe, load_recipe, parse_recipe, recipe_names
+from motedet.recipes import (
+    Recipe,
+    TrainSpec,
+    dump_recipe,
+    load_recipe,
+    parse_recipe,
+    recipe_names,
+)
 
 
 def test_names_are_paths_in_the_zoo() -> None:
@@ -76,4 +83,57 @@ def test_broken_files_are_one_line(tmp_path: Path, text: str, message: str) -> N
     path.write_text(text)
     with pytest.raises(RecipeError, match=message) as caught:
         load_recipe(str(path))
+    assert "\n" not in str(caught.value)
+
+
+BY_STEPS = ["train.epochs=null", "train.steps=160000"]
+
+
+def test_training_by_steps_has_no_epochs() -> None:
+    train = load_recipe("demo", BY_STEPS).train
+    assert (train.epochs, train.steps) == (None, 160_000)
+    assert train.num_steps(1402) == 160_000
+    assert train.num_epochs(1402) == 115  # the last one is cut at 172 of its 1402 steps
+    assert TrainSpec.model_validate({"steps": 3}).epochs is None
+
+
+def test_training_by_epochs_is_the_default() -> None:
+    train = TrainSpec()
+    assert (train.num_steps(10), train.num_epochs(10)) == (120, 12)
+
+
+def test_training_by_steps_reads_back_equal() -> None:
+    recipe = load_recipe("demo", BY_STEPS)
+    assert parse_recipe(dump_recipe(recipe), source="dump") == recipe
+    assert parse_recipe(recipe.model_dump_json(), source="json") == recipe
+
+
+def test_rates_by_name_are_read() -> None:
+    recipe = load_recipe(
+        "demo",
+        [
+            "train.optimizer.lr_factors={bbox_head: 10.0, neck: 10}",
+            "train.optimizer.no_decay=[norm]",
+            "data.oversample_thresh=0.06",
+        ],
+    )
+    assert recipe.train.optimizer.lr_factors == {"bbox_head": 10.0, "neck": 10.0}
+    assert recipe.train.optimizer.no_decay == ("norm",)
+    assert recipe.data.oversample_thresh == 0.06
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["train.steps=10"], r"either epochs or steps.*epochs=16 and steps=10; set the other"),
+        (["train.epochs=null"], r"either epochs or steps.*epochs=None and steps=None"),
+        (["train.loss_scale=512"], r"loss_scale=512 belongs to precision 16-mixed.*bf16-mixed"),
+        (["data.oversample_thresh=0"], r"data\.oversample_thresh: .*found 0"),
+        (["train.optimizer.lr_factors.neck=0"], r"lr_factors\.neck: .*found 0"),
+        (["train.optimizer.no_decay=['']"], r"no_decay\.0: "),
+    ],
+)
+def test_settings_that_contradict_say_so(settings: list[str], message: str) -> None:
+    with pytest.raises(RecipeError, match=message) as caught:
+        load_recipe("demo", settings)
     assert "\n" not in str(caught.value)

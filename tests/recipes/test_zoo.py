@@ -2,21 +2,29 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import torch
 import yaml
+from pydantic import TypeAdapter
+from torch import Tensor
 
+from motedet.models.dense import Detector, fitted_priors
 from motedet.models.detectors import AutoAssignSpec
-from motedet.recipes import dump_recipe, load_recipe, parse_recipe, recipe_names
+from motedet.priors import AnyPriors
+from motedet.recipes import Recipe, dump_recipe, load_recipe, parse_recipe, recipe_names
 from motedet.structures import Targets
 
 torch.set_num_threads(1)
 
 ZOO: Final = Path(__file__).resolve().parents[2] / "src" / "motedet" / "recipes" / "zoo"
 TWO_STAGE: Final = ("faster_rcnn", "cascade_rcnn")
+DENSE: Final = ("retinanet", "fcos", "atss")
+PRIORS: Final[TypeAdapter[AnyPriors]] = TypeAdapter(AnyPriors)
 
 # RFLA's configurations, the rows of its tables, and what they are compared with.
 ROWS: Final = (
@@ -59,6 +67,19 @@ RECOMMENDED: Final = (
     "rfla/detectors_best",
 )
 
+RULES: Final = (  # "nwd" is max_iou with another similarity
+    "max_iou",
+    "nwd",
+    "atss",
+    "fcos",
+    "hierarchical",
+    "simota",
+    "tal",
+    "soft_label",
+    "nwd_rka",
+    "simd",
+)
+
 FEW: Final = (  # regions, which are most of the work of two stages at 128 px
     "model.rpn.train_proposals.max_per_image=48",
     "model.rpn.test_proposals.max_per_image=24",
@@ -72,36 +93,62 @@ def tree_of(name: str) -> dict[str, Any]:
     return tree
 
 
-def same_models() -> list[tuple[str, ...]]:
-    """The recipes, those with the same model and number of classes together."""
+def same_networks() -> list[tuple[str, ...]]:
+    """The recipes, those with the same network and kind of data set together."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in recipe_names():
         tree = tree_of(name)
-        key = json.dumps([tree["model"], tree["data"]["dataset"]["kind"]], sort_keys=True)
+        network = model = tree["model"]
+        if model["kind"] in DENSE and "priors" in model:
+            network = {part: model.get(part) for part in ("kind", "backbone", "neck", "head")}
+            network["per_cell"] = PRIORS.validate_python(model["priors"]).per_cell
+        key = json.dumps([network, tree["data"]["dataset"]["kind"]], sort_keys=True)
         groups[key].append(name)
     return [tuple(names) for names in groups.values()]
 
 
-@pytest.mark.parametrize("names", same_models(), ids="+".join)
+@pytest.mark.parametrize("names", same_networks(), ids="+".join)
 def test_recipe_builds_and_takes_a_step(names: tuple[str, ...]) -> None:
     two_stage = tree_of(names[0])["model"]["kind"] in TWO_STAGE
     settings = ["model.backbone.pretrained=false", *(FEW if two_stage else ())]
     recipe, *others = (load_recipe(name, settings) for name in names)
-    assert all(other.model == recipe.model for other in others)
     classes = recipe.data.dataset.classes or ("a", "b")
     detector = recipe.model.build(len(classes)).train()
     boxes = torch.tensor([[20.0, 30.0, 32.0, 44.0], [80.0, 70.0, 110.0, 100.0]])
-    targets = Targets.of(boxes, torch.tensor([0, 1]), (128, 128))
+    targets = Targets.of(boxes, torch.tensor([0, len(classes) - 1]), (128, 128))
     losses = detector.loss(torch.randn(1, 3, 128, 128), [targets])
-    total = torch.stack(list(losses.values())).sum()
-    assert torch.isfinite(total)
-    assert total > 0
     learning = [p for p in detector.parameters() if p.requires_grad]
-    gradients = torch.autograd.grad(total, learning, allow_unused=True)
-    assert any(g is not None and bool((g != 0).any()) for g in gradients)
+    check_losses(losses, learning)
     detector.eval()
     (found,) = detector.predict(torch.randn(1, 3, 128, 128))
     assert found.boxes.shape == (len(found), 4)
+    rules = [other for other in others if other.model != recipe.model]
+    if rules:
+        check_other_rules(detector, rules, targets)
+
+
+def check_losses(losses: dict[str, Tensor], learning: Sequence[Tensor]) -> None:
+    """They are numbers that teach something."""
+    total = torch.stack(list(losses.values())).sum()
+    assert torch.isfinite(total)
+    assert total > 0
+    gradients = torch.autograd.grad(total, learning, allow_unused=True)
+    assert any(g is not None and bool((g != 0).any()) for g in gradients)
+
+
+def check_other_rules(network: Detector, recipes: Sequence[Recipe], targets: Targets) -> None:
+    """The same outputs with the priors, the assigners and the losses of other recipes."""
+    detector: Any = network
+    with torch.no_grad():
+        outputs: Any = network(torch.randn(1, 3, 128, 128))
+    raw = [outputs.logits.requires_grad_(), outputs.boxes.requires_grad_()]
+    for recipe in recipes:
+        spec: Any = recipe.model
+        priors = fitted_priors(spec.priors, detector.backbone, detector.neck.strides)
+        detector.spec = replace(spec, priors=priors)
+        check_losses(detector.losses(outputs, [targets]), raw)
+        (found,) = detector.detections(outputs, [(128, 128)])
+        assert found.boxes.shape == (len(found), 4)
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -133,6 +180,23 @@ def test_every_published_row_has_a_recipe() -> None:
     kinds = {"rfla", "baselines", "nwd"}
     others = {name for name in recipe_names() if name.split("/")[0] in kinds} - set(ROWS)
     assert others == {*RECOMMENDED, "baselines/retinanet_r50_aitod"}
+
+
+def rule_of(model: dict[str, Any]) -> str:
+    """The name of a dense recipe's assigner among `RULES`."""
+    assigner = model["assigner"]
+    return "nwd" if assigner.get("similarity") == "nwd" else str(assigner["kind"])
+
+
+def test_every_rule_has_a_recipe_with_every_dense_detector() -> None:
+    models = [tree_of(name)["model"] for name in recipe_names() if name.endswith("_r50_aitod")]
+    known = {(model["kind"], rule_of(model)) for model in models if model["kind"] in DENSE}
+    assert {(kind, rule) for kind in DENSE for rule in RULES} - known == {("retinanet", "fcos")}
+
+
+def test_every_rule_has_a_small_recipe() -> None:
+    models = [tree_of(name)["model"] for name in recipe_names() if name.startswith("sirst_")]
+    assert set(RULES) <= {rule_of(model) for model in models if model["kind"] in DENSE}
 
 
 @pytest.mark.parametrize("name", [name for name in ROWS if name.startswith("rfla/")])

@@ -7,6 +7,7 @@ from pydantic import Field
 from motedet.assign.atss import ATSS
 from motedet.assign.dynamic_soft_label import DynamicSoftLabel
 from motedet.assign.fcos import FCOSAssigner
+from motedet.assign.gaussian import GaussianAssigner, GaussianMaps
 from motedet.assign.hierarchical import Hierarchical
 from motedet.assign.max_iou import MaxIoU
 from motedet.assign.nwd_rka import NWDRKA
@@ -18,7 +19,7 @@ from motedet.assign.tal import TaskAligned
 from motedet.priors import PriorGrid
 from motedet.structures import Assignment, PackedTargets
 
-Plain = ATSS | FCOSAssigner | Hierarchical | MaxIoU | NWDRKA | SimD
+Plain = ATSS | FCOSAssigner | GaussianAssigner | Hierarchical | MaxIoU | NWDRKA | SimD
 PredictionAware = DynamicSoftLabel | SimOTA | TaskAligned
 
 PlainAssigner = Annotated[Plain, Field(discriminator="kind")]
@@ -47,6 +48,8 @@ __all__ = [
     "Drawn",
     "DynamicSoftLabel",
     "FCOSAssigner",
+    "GaussianAssigner",
+    "GaussianMaps",
     "Hierarchical",
     "MaxIoU",
     "Plain",

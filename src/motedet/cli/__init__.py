@@ -15,6 +15,7 @@ from motedet.cli import (
     recipes,
     report,
     score,
+    tile,
     train,
 )
 from motedet.errors import MotedetError
@@ -30,6 +31,7 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("score")(score.score)
 app.command("predict")(predict.predict)
+app.command("tile")(tile.tile)
 app.command("recipes")(recipes.recipes)
 app.command("import-checkpoint")(import_checkpoint.import_checkpoint)
 app.command("report")(report.report)

@@ -1,4 +1,4 @@
-"""`motedet data check`, `motedet data cut` and `motedet data synthetic`."""
+"""`motedet data check` and `motedet data synthetic`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,42 +44,6 @@ def check(
         print(f"wrote {files[0]} and {files[1]}")
     if any(p.severity == "fatal" for p in report.problems):
         raise typer.Exit(2)
-
-
-@app.command("cut")
-def cut(
-    source: Annotated[Path, typer.Argument(help="Folder of the data set, as it was published.")],
-    out: Annotated[Path, typer.Argument(help="Folder to write the tiles into.")],
-    *,
-    dataset: Annotated[str, typer.Option(help="dota, visdrone or folder.")] = "dota",
-    split: Annotated[str, typer.Option(help="train or val.")] = "train",
-    window: Annotated[int, typer.Option(min=1, help="Sides of a tile, pixels.")] = 1024,
-    overlap: Annotated[int, typer.Option(min=0, help="Shared by neighbours, pixels.")] = 200,
-    min_visible: Annotated[
-        float,
-        typer.Option(min=0.0, max=1.0, help="Objects with a smaller share inside are ignored."),
-    ] = 0.7,
-    force: Annotated[bool, typer.Option("--force", help="Replace tiles that exist.")] = False,
-) -> None:
-    """Cut large images into tiles with a COCO file, as DOTA's development kit does."""
-    from motedet.data.cutting import Cut, cut_dataset
-    from motedet.errors import DataError
-
-    if overlap >= window:
-        raise DataError(f"--overlap must be less than --window {window}; found {overlap}.")
-    if split not in ("train", "val"):
-        raise DataError(f"--split must be train or val; found {split!r}.")
-    tiles = cut_dataset(
-        source,
-        out,
-        Cut(window=window, overlap=overlap, min_visible=min_visible),
-        dataset=dataset,
-        split="train" if split == "train" else "val",
-        force=force,
-    )
-    ignored = sum(int(record.crowd.sum()) for record in tiles.records)
-    print(f"wrote {len(tiles)} tiles with {tiles.num_objects - ignored} objects to {out / split}")
-    print(f"wrote {tiles.source}; {ignored} regions to ignore")
 
 
 @app.command("synthetic")

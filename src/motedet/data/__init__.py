@@ -2,6 +2,7 @@
 
 from motedet.data.annotations import prepare_catalog
 from motedet.data.check import image_problems
+from motedet.data.class_balance import balanced_listing
 from motedet.data.dataset import DetectionDataset, decoded_bytes
 from motedet.data.datasets import AITOD, DOTA, AnyDataset, COCODataset, Folder, VisDrone
 from motedet.data.formats import coco_dict, read_annotations
@@ -26,6 +27,7 @@ __all__ = [
     "Problem",
     "Sample",
     "VisDrone",
+    "balanced_listing",
     "coco_dict",
     "collate",
     "count_kinds",

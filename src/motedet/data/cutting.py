@@ -16,14 +16,16 @@ from PIL import Image
 from torch import Tensor
 
 from motedet.data.annotations import box_problems
+from motedet.data.cut_objects import AnyCutRule, VisibleShare
 from motedet.data.dataset import read_checked
 from motedet.data.datasets import DOTA, Folder, VisDrone, dota, visdrone
 from motedet.data.formats import Split, coco_dict
 from motedet.data.huge_images import any_size
 from motedet.data.records import Catalog, ImageRecord, refuse_fatal
-from motedet.data.tiling import Window, cut_boxes, windows
+from motedet.data.tiling import Plan, Window, windows
 from motedet.errors import DataError
 from motedet.files import replacing
+from motedet.structures import Size
 
 SOURCES: Final[dict[str, tuple[DOTA | Folder | VisDrone, str]]] = {
     "dota": (DOTA(), dota.COCO_NAME),
@@ -35,32 +37,27 @@ SOURCES: Final[dict[str, tuple[DOTA | Folder | VisDrone, str]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
-    """How images are cut into tiles.
-
-    The values are those of DOTA's development kit. It measures the share of an object that is
-    inside on the oriented box, this on the upright one; it keeps objects above the share, this also
-    those of exactly the share.
+    """How images are cut into tiles; the values are those of DOTA's development kit.
 
     Attributes:
-        window: both sides of a tile in pixels.
-        overlap: shared by neighbours in pixels, at least.
-        min_visible: objects of which a smaller share is inside a tile become regions in which
-            their class does not count.
+        window: both sides of a tile in pixels, or (height, width).
+        overlap: shared by neighbours in pixels, at least; or (vertically, horizontally).
+        plan: where tiles lie, see `windows`.
+        objects: what becomes of objects that a tile shows only in part.
     """
 
-    window: int = 1024
-    overlap: int = 200
-    min_visible: float = 0.7
+    window: int | Size = 1024
+    overlap: int | Size = 200
+    plan: Plan = "inside"
+    objects: AnyCutRule = VisibleShare()  # noqa: RUF009 - frozen
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
-        if not 0 <= self.overlap < self.window:
-            raise ValueError(
-                f"overlap must be at least 0 and less than the window {self.window}; "
-                f"got {self.overlap}."
-            )
-        if not 0.0 <= self.min_visible <= 1.0:
-            raise ValueError(f"min_visible must be within [0, 1]; got {self.min_visible}.")
+        """Check that the tiles are larger than what they share."""
+        windows((1, 1), window=self.window, overlap=self.overlap)
+
+    def windows(self, size: Size) -> tuple[Window, ...]:
+        """The tiles of an image of (height, width) pixels."""
+        return windows(size, window=self.window, overlap=self.overlap, plan=self.plan)
 
 
 def cut_dataset(
@@ -134,38 +131,16 @@ def cut_catalog(
     return result
 
 
-def cut_record(record: ImageRecord, window: Window, *, min_visible: float) -> ImageRecord:
-    """What is true in one tile of an image.
-
-    Args:
-        record: of the whole image.
-        window: the tile.
-        min_visible: objects of which a smaller share is inside become crowds.
-    """
-    limit = [record.width, record.height] * 2
-    boxes, share = cut_boxes(record.boxes.clip(0.0, limit), window)  # [G, 4], [G]
-    touched = share > 0  # [G]
-    inside = record[touched]  # T objects
-    return replace(
-        inside,
-        width=window.width,
-        height=window.height,
-        boxes=boxes[touched],  # [T, 4]
-        crowd=inside.crowd | (share[touched] < min_visible),  # [T]
-        areas=inside.areas * share[touched],  # [T]
-    )
-
-
 def _cut_image(record: ImageRecord, cut: Cut, folder: Path, *, name: str) -> list[ImageRecord]:
     """Write the tiles of one image, and say what is true in them."""
     with any_size():
         image = read_checked(record)  # [3, H, W]
-    plan = windows((record.height, record.width), window=cut.window, overlap=cut.overlap)
+    plan = cut.windows((record.height, record.width))
     paths = [folder / f"{name}__1__{window.x}___{window.y}.png" for window in plan]
     with ThreadPoolExecutor(max_workers=4) as pool:
         list(pool.map(lambda window, path: _write_tile(image, window, path), plan, paths))
     return [
-        replace(cut_record(record, window, min_visible=cut.min_visible), path=path)
+        replace(cut.objects(record, window), path=path)
         for window, path in zip(plan, paths, strict=True)
     ]
 

@@ -20,7 +20,8 @@ class DetectionDataset(Dataset[Sample]):
     """Images of a catalog after their transforms.
 
     The randomness of a sample depends on (seed, epoch, index) and on nothing else: not on the
-    number of workers, the order of loading, or other samples.
+    number of workers, the order of loading, or other samples. An image that is listed twice is
+    transformed in two ways, and kept in memory once.
 
     Args:
         catalog: the images; `prepare_catalog` makes one fit for training.
@@ -28,6 +29,8 @@ class DetectionDataset(Dataset[Sample]):
         seed: of all random choices.
         cache: decode all images once, now, and keep them in memory. Workers share that memory where
             they are forked. `decoded_bytes` tells the cost.
+        listing: row of the catalog behind every index, so that an image can come more than once;
+            by default each image once.
 
     Raises:
         DataError: on access (with `cache`, at once), naming the image that cannot be used.
@@ -40,8 +43,10 @@ class DetectionDataset(Dataset[Sample]):
         *,
         seed: int,
         cache: bool = False,
+        listing: Sequence[int] | None = None,
     ) -> None:
         self.catalog = catalog
+        self.listing = range(len(catalog)) if listing is None else listing
         self.transform = Compose(transforms)
         self.seed = seed
         # in shared memory, so that workers which live longer than an epoch see it change
@@ -53,12 +58,12 @@ class DetectionDataset(Dataset[Sample]):
                 self._cached = list(pool.map(read_checked, catalog.records))
 
     def __len__(self) -> int:
-        """The number of images."""
-        return len(self.catalog.records)
+        """The number of images, counted as often as they are listed."""
+        return len(self.listing)
 
     def __getitem__(self, index: int) -> Sample:
         """The transformed sample of one image."""
-        sample = self.load(index)
+        sample = self.load(self.listing[index])
         state = np.random.SeedSequence([self.seed, int(self._epoch), index % len(self)])
         for_transforms, for_loss = (int(n >> 1) for n in state.generate_state(2, np.uint64))
         generator = torch.Generator().manual_seed(for_transforms)
@@ -68,10 +73,10 @@ class DetectionDataset(Dataset[Sample]):
         """Choose the randomness of the samples that are asked for from now on."""
         self._epoch.fill_(epoch)
 
-    def load(self, index: int) -> Sample:
-        """The sample of one image as it is stored, before any transform."""
-        record = self.catalog.records[index]
-        image = self._cached[index] if self._cached else read_checked(record)
+    def load(self, row: int) -> Sample:
+        """The sample of one image of the catalog as it is stored, before any transform."""
+        record = self.catalog.records[row]
+        image = self._cached[row] if self._cached else read_checked(record)
         size = (record.height, record.width)
         counted = ~(record.crowd | record.ignore)  # [G]
         return Sample(

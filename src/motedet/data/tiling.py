@@ -1,11 +1,11 @@
 """Large images as a plan of windows: where they lie, and boxes into them and back.
 
-The plan is that of DOTA's development kit (Xia et al. 2018, arXiv 1711.10398): windows of one size
-at regular steps, the last of a row or column moved back inside.
+By default the plan is that of DOTA's development kit (Xia et al. 2018, arXiv 1711.10398): windows
+of one size at regular steps, row by row, the last of a row or column moved back inside.
 """
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from motedet.structures import Size
 
+Plan = Literal["inside", "clipped", "corners"]
 Boxes = TypeVar("Boxes", NDArray[np.float64], Tensor)
 
 
@@ -48,32 +49,63 @@ class Window:
         return self.x, self.y, self.x + self.width, self.y + self.height
 
 
-def windows(size: Size, *, window: int, overlap: int) -> tuple[Window, ...]:
-    """Windows that cover an image, row by row.
+def windows(
+    size: Size, *, window: int | Size, overlap: int | Size, plan: Plan = "inside"
+) -> tuple[Window, ...]:
+    """Windows that cover an image.
 
     Along a side that is shorter than the window, the window has the length of the side. An object
     of at most `overlap` pixels lies whole in at least one window.
 
     Args:
         size: (height, width) of the image.
-        window: both sides of a window.
-        overlap: shared by neighbours, at least.
+        window: both sides of a window, or (height, width).
+        overlap: shared by neighbours, at least; along both sides, or (vertically, horizontally).
+        plan: what happens at the end of a row or column. "inside": its last window is moved back
+            inside, as DOTA's kit has it and TinyPerson's tests and released tiles (Yu et al. 2020,
+            arXiv 1912.10664). "clipped": it ends with the image. "corners": windows start at every
+            step there is, column by column, so that the last ones can be slivers that the ones
+            before them hold already; TinyPerson's generator of corners, kept for what it has made.
 
     Raises:
         ValueError: unless the image and the window are positive and 0 <= overlap < window.
     """
-    if min(*size, window) < 1:
+    sides, shared = _both(window), _both(overlap)
+    if min(*size, *sides) < 1:
         raise ValueError(f"image and window must be positive; got size {size}, window {window}.")
-    if not 0 <= overlap < window:
+    if not all(0 <= o < w for o, w in zip(shared, sides, strict=True)):
         raise ValueError(
             f"overlap must be at least 0 and less than the window {window}; got {overlap}."
         )
-    height, width = (min(window, side) for side in size)
-    return tuple(
-        Window(x=x, y=y, width=width, height=height)
-        for y in _starts(size[0], window, overlap)
-        for x in _starts(size[1], window, overlap)
+    rows, columns = (
+        _spans(side, w, o, plan) for side, w, o in zip(size, sides, shared, strict=True)
     )
+    if plan == "corners":
+        places = [(row, column) for column in columns for row in rows]
+    else:
+        places = [(row, column) for row in rows for column in columns]
+    return tuple(
+        Window(x=left, y=top, width=right - left, height=bottom - top)
+        for (top, bottom), (left, right) in places
+    )
+
+
+def window_of_pieces(size: Size, *, pieces: Size, overlap: int | Size) -> Size:
+    """The window of which so many cover an image with the plan "clipped".
+
+    Args:
+        size: (height, width) of the image.
+        pieces: windows in a column and in a row.
+        overlap: as in `windows`.
+
+    Returns:
+        (height, width) of the window.
+    """
+    shared = _both(overlap)
+    height, width = (
+        -(-(side - o) // n) + o for side, n, o in zip(size, pieces, shared, strict=True)
+    )
+    return height, width
 
 
 def cut_boxes(
@@ -114,7 +146,18 @@ def boxes_to_image(boxes: Boxes, window: Window) -> Boxes:
     return boxes + np.array(window.offset, dtype=np.float64)
 
 
-def _starts(side: int, window: int, overlap: int) -> list[int]:
-    """Where the windows start along one side of the image."""
-    last = max(side - window, 0)
-    return [*range(0, last, window - overlap), last]
+def _both(value: int | Size) -> Size:
+    """(vertical, horizontal)."""
+    return (value, value) if isinstance(value, int) else value
+
+
+def _spans(side: int, window: int, overlap: int, plan: Plan) -> list[tuple[int, int]]:
+    """(start, end) of the windows along one side of the image."""
+    last, step = max(side - window, 0), window - overlap
+    if plan == "inside":
+        starts = [*range(0, last, step), last]
+    elif plan == "clipped":
+        starts = list(range(0, max(side - overlap, 1), step))
+    else:
+        starts = list(range(0, side, step))
+    return [(start, min(start + window, side)) for start in starts]

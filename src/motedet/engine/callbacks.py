@@ -64,6 +64,7 @@ class Saving(Callback):
         batches: the sampler, which is told where to go on.
         describe: recipe as JSON, and the class names, which go inside the weights.
         average: the callback that averages weights, if there is one; it must run before this one.
+        steps: optimiser steps after which training ends, be it amid an epoch.
     """
 
     def __init__(
@@ -73,11 +74,13 @@ class Saving(Callback):
         *,
         describe: tuple[str, tuple[str, ...]],
         average: MovingAverage | None,
+        steps: int,
     ) -> None:
         self.folder = folder
         self.batches = batches
         self.describe = describe
         self.average = average
+        self.steps = steps
         self.position = (0, 0)
         self.best_ap = -1.0
         self.saved_at = time.monotonic()
@@ -104,11 +107,14 @@ class Saving(Callback):
             signal.signal(signal.SIGINT, self.handler)
             self.handler = None
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """An epoch that was broken off goes on without its start."""
+        _validate_the_last_epoch(trainer)
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Tell the sampler; and the last epoch is validated whatever the interval."""
+        """Tell the sampler."""
         self.batches.set_epoch(trainer.current_epoch)
-        if trainer.current_epoch + 1 == trainer.max_epochs:
-            trainer.check_val_every_n_epoch = 1
+        _validate_the_last_epoch(trainer)
 
     def on_train_batch_end(
         self,
@@ -118,9 +124,12 @@ class Saving(Callback):
         batch: object,
         batch_idx: int,
     ) -> None:
-        """Save every ten minutes, and before stopping."""
+        """Save every ten minutes, and before stopping; after the last step, end the epoch."""
         done = batch_idx + 1
         if done % trainer.accumulate_grad_batches or done >= trainer.num_training_batches:
+            return
+        if trainer.global_step >= self.steps:
+            trainer.should_stop = True  # Lightning validates, and calls on_train_epoch_end
             return
         self.position = (trainer.current_epoch, done)
         due = time.monotonic() - self.saved_at > SAVE_SECONDS
@@ -177,3 +186,9 @@ class Saving(Callback):
         weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         recipe_json, classes = self.describe
         save_weights(path, weights, recipe_json=recipe_json, classes=classes)
+
+
+def _validate_the_last_epoch(trainer: L.Trainer) -> None:
+    """Whatever the interval."""
+    if trainer.current_epoch + 1 == trainer.max_epochs:
+        trainer.check_val_every_n_epoch = 1

@@ -11,31 +11,28 @@ import lightning as L
 import torch
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from motedet.data import (
-    Catalog,
-    DetectionDataset,
-    count_kinds,
-    decoded_bytes,
-    image_problems,
-    prepare_catalog,
-    refuse_fatal,
-)
+from motedet.data import Catalog, count_kinds, image_problems, prepare_catalog, refuse_fatal
 from motedet.engine.callbacks import MovingAverage, Saving
 from motedet.engine.class_order import order_classes
 from motedet.engine.evaluate import Scoring, evaluate
-from motedet.engine.loaders import GlobalBatches, ordered_loader, shuffled_loader
+from motedet.engine.loaders import (
+    shuffled_loader,
+    training_batches,
+    training_listing,
+    validation_loader,
+    whole_batches,
+)
 from motedet.engine.module import DetectorModule
 from motedet.engine.processes import choose_device, is_main_process, processes_here
 from motedet.engine.progress import EpochBars, EpochLines
 from motedet.engine.run_folder import RunFolder
-from motedet.engine.weights import backbones, build_untrained, start_from
+from motedet.engine.schedules import static_precision
+from motedet.engine.weights import backbones, build_untrained, frozen_layers, start_from
 from motedet.errors import RecipeError
 from motedet.files import write_json, write_text
 from motedet.metrics import Scores
 from motedet.models.detectors import Detector
 from motedet.recipes import Recipe, dump_recipe, load_recipe, parse_recipe
-
-CACHE_BYTES = 1 << 30  # decoded images of smaller splits are kept in memory
 
 logger = logging.getLogger(__name__)
 
@@ -148,16 +145,18 @@ def _starting_detector(
     for backbone in backbones(recipe):
         if backbone.pretrained:
             logger.info("fetching timm's pretrained weights of %s", backbone.name)
-        elif backbone.frozen_stages:
-            logger.warning(
-                "%s freezes %d stages of %s, which now stay random: start from weights "
-                "(--pretrained fetches timm's, --init FILE reads yours) or set "
-                "model.backbone.frozen_stages=0",
-                recipe.name,
-                backbone.frozen_stages,
-                backbone.name,
-            )
-    return recipe.model.build(num_classes)
+    detector = recipe.model.build(num_classes)
+    random = not any(backbone.pretrained for backbone in backbones(recipe))
+    if random and (frozen := frozen_layers(detector.backbone)):
+        logger.warning(
+            "%s freezes %d layers of %s, which now stay random: start from weights (--init FILE "
+            "reads yours, --pretrained fetches timm's where there are any) or freeze nothing "
+            "(such as --set model.backbone.frozen_stages=0)",
+            recipe.name,
+            frozen,
+            recipe.model.backbone.name,
+        )
+    return detector
 
 
 def open_data(recipe: Recipe, root: Path) -> tuple[Catalog, Catalog]:
@@ -195,71 +194,65 @@ def _fit(
     hardware: Hardware,
 ) -> None:
     """Run Lightning over the training images."""
-    trainer = build_trainer(recipe, folder, hardware)
-    train_set, val_set = (
-        DetectionDataset(
-            catalog,
-            transforms,
-            seed=recipe.train.seed,
-            cache=decoded_bytes(catalog) < CACHE_BYTES,
-        )
-        for catalog, transforms in zip(
-            catalogs, (recipe.data.train_transforms, recipe.data.test_transforms), strict=True
-        )
+    spec, workers = recipe.train, hardware.loading_processes
+    listing = training_listing(recipe, catalogs[0])
+    steps_per_epoch = math.ceil(whole_batches(len(listing), spec.batch_size) / spec.accumulate)
+    epochs = spec.num_epochs(steps_per_epoch)
+    trainer = build_trainer(recipe, folder, hardware, epochs=epochs)
+    rank, world = trainer.global_rank, trainer.world_size
+    batches = training_batches(recipe, catalogs[0], listing=listing, rank=rank, world=world)
+    average = MovingAverage(spec.ema_decay) if spec.ema_decay else None
+    saving = Saving(
+        folder,
+        batches,
+        describe=(recipe.model_dump_json(), catalogs[0].classes),
+        average=average,
+        steps=spec.num_steps(steps_per_epoch),
     )
-    batches = GlobalBatches(
-        train_set,
-        recipe.train.batch_size,
-        seed=recipe.train.seed,
-        rank=trainer.global_rank,
-        world=trainer.world_size,
-    )
-    average = MovingAverage(recipe.train.ema_decay) if recipe.train.ema_decay else None
-    describe = (recipe.model_dump_json(), catalogs[0].classes)
-    saving = Saving(folder, batches, describe=describe, average=average)
     callbacks = [c for c in (average, saving) if c is not None]
     trainer.callbacks[:0] = callbacks  # type: ignore[attr-defined]  # Lightning sets it late
 
-    if recipe.train.channels_last:
+    if spec.channels_last:
         detector = detector.to(memory_format=torch.channels_last)
     module = DetectorModule(
         detector,
-        recipe.train,
-        steps_per_epoch=math.ceil(len(batches) / recipe.train.accumulate),
+        spec,
+        steps_per_epoch=steps_per_epoch,
         scoring=Scoring.of(catalogs[1], recipe.protocol),
     )
     trainer.fit(
         module,
-        shuffled_loader(train_set, batches, workers=hardware.loading_processes),
-        ordered_loader(
-            val_set,
-            batch_size=max(recipe.train.batch_size // trainer.world_size, 1),
-            workers=hardware.loading_processes,
-            rank=trainer.global_rank,
-            world=trainer.world_size,
-        ),
+        shuffled_loader(batches, workers=workers),
+        validation_loader(recipe, catalogs[1], workers=workers, rank=rank, world=world),
         ckpt_path=folder.state if resume else None,
         weights_only=False,  # our own state, written by this run
     )
 
 
-def build_trainer(recipe: Recipe, folder: RunFolder, hardware: Hardware) -> L.Trainer:
-    """Lightning's trainer, set as the recipe and the hardware say."""
-    part = folder.next_part()
+def build_trainer(
+    recipe: Recipe, folder: RunFolder, hardware: Hardware, *, epochs: int
+) -> L.Trainer:
+    """Lightning's trainer, set as the recipe and the hardware say, for so many epochs at most."""
+    spec, part = recipe.train, folder.next_part()
     devices, machines = processes_here(hardware.devices)
     loggers: list[Logger] = [
         CSVLogger(folder.root, name=folder.logs.name, version=part, flush_logs_every_n_steps=50),
         TensorBoardLogger(folder.root, name=folder.logs.name, version=part),
     ]
+    device = choose_device(hardware.accelerator)
+    precision = static_precision(spec, device)
+    progress = EpochBars if hardware.progress else EpochLines
     return L.Trainer(
-        accelerator=choose_device(hardware.accelerator),
+        accelerator=device,
         devices=devices,
         num_nodes=machines,
-        max_epochs=recipe.train.epochs,
-        precision=recipe.train.precision,
-        accumulate_grad_batches=recipe.train.accumulate,
-        gradient_clip_val=recipe.train.clip_norm,
-        check_val_every_n_epoch=recipe.train.validate_every,
+        min_epochs=0,  # training by steps may end in the first one
+        max_epochs=epochs,
+        precision=None if precision else spec.precision,
+        plugins=precision,
+        accumulate_grad_batches=spec.accumulate,
+        gradient_clip_val=spec.clip_norm,
+        check_val_every_n_epoch=spec.validate_every,
         num_sanity_val_steps=0,
         enable_checkpointing=False,
         enable_model_summary=False,
@@ -267,7 +260,7 @@ def build_trainer(recipe: Recipe, folder: RunFolder, hardware: Hardware) -> L.Tr
         use_distributed_sampler=False,
         log_every_n_steps=10,
         logger=loggers,
-        callbacks=[EpochBars() if hardware.progress else EpochLines()],
+        callbacks=[progress(steps=spec.steps)],
     )
 
 

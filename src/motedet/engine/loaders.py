@@ -1,12 +1,25 @@
 """Which images make up which batch: the same for any number of processes, and after a restart."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from motedet.data import DetectionDataset, Sample, collate
+from motedet.data import (
+    Catalog,
+    DetectionDataset,
+    Sample,
+    balanced_listing,
+    collate,
+    decoded_bytes,
+)
 from motedet.errors import RecipeError
+from motedet.recipes import Recipe
+
+CACHE_BYTES = 1 << 30  # decoded images of smaller splits are kept in memory
+
+logger = logging.getLogger(__name__)
 
 
 class GlobalBatches(Sampler[list[int]]):
@@ -48,7 +61,7 @@ class GlobalBatches(Sampler[list[int]]):
 
     def __len__(self) -> int:
         """Batches in a whole epoch."""
-        return max(len(self.dataset) // self.batch_size, 1)
+        return whole_batches(len(self.dataset), self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
         """This process's share of each batch."""
@@ -60,11 +73,55 @@ class GlobalBatches(Sampler[list[int]]):
             yield order[i * self.batch_size : (i + 1) * self.batch_size][self.share]
 
 
-def shuffled_loader(
-    dataset: DetectionDataset, batches: GlobalBatches, *, workers: int
+def whole_batches(images: int, batch_size: int) -> int:
+    """Batches in a whole epoch over so many images, at least one."""
+    return max(images // batch_size, 1)
+
+
+def training_listing(recipe: Recipe, catalog: Catalog) -> Sequence[int]:
+    """Rows of the catalog that an epoch goes through, those of rare classes as the recipe asks."""
+    thresh = recipe.data.oversample_thresh
+    if thresh is None:
+        return range(len(catalog))
+    listing = balanced_listing(catalog, thresh)
+    logger.info("class-balanced sampling: %d listings of %d images", len(listing), len(catalog))
+    return listing
+
+
+def training_batches(
+    recipe: Recipe, catalog: Catalog, *, listing: Sequence[int], rank: int, world: int
+) -> GlobalBatches:
+    """This process's share of the images to learn from, each as often as it is listed."""
+    dataset = DetectionDataset(
+        catalog,
+        recipe.data.train_transforms,
+        seed=recipe.train.seed,
+        cache=decoded_bytes(catalog) < CACHE_BYTES,
+        listing=listing,
+    )
+    size, seed = recipe.train.batch_size, recipe.train.seed
+    return GlobalBatches(dataset, size, seed=seed, rank=rank, world=world)
+
+
+def validation_loader(
+    recipe: Recipe, catalog: Catalog, *, workers: int, rank: int, world: int
 ) -> DataLoader[Sample]:
+    """This process's share of the images that are scored during training."""
+    dataset = DetectionDataset(
+        catalog,
+        recipe.data.test_transforms,
+        seed=recipe.train.seed,
+        cache=decoded_bytes(catalog) < CACHE_BYTES,
+    )
+    size = max(recipe.train.batch_size // world, 1)
+    return ordered_loader(dataset, batch_size=size, workers=workers, rank=rank, world=world)
+
+
+def shuffled_loader(batches: GlobalBatches, *, workers: int) -> DataLoader[Sample]:
     """Batches for training; workers start anew each epoch, so they see the epoch's randomness."""
-    return DataLoader(dataset, batch_sampler=batches, num_workers=workers, collate_fn=collate)
+    return DataLoader(
+        batches.dataset, batch_sampler=batches, num_workers=workers, collate_fn=collate
+    )
 
 
 def ordered_loader(

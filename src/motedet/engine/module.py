@@ -75,11 +75,11 @@ class DetectorModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own mapping
         """The recipe's optimiser, and its learning-rate curve by steps."""
-        optimizer = build_optimizer(self.spec.optimizer, self)
+        optimizer = build_optimizer(self.spec.optimizer, self.detector)
         scheduler = build_scheduler(
             self.spec.schedule,
             optimizer,
-            epochs=self.spec.epochs,
+            steps=self.spec.num_steps(self.steps_per_epoch),
             steps_per_epoch=self.steps_per_epoch,
         )
         return {

@@ -1,6 +1,7 @@
 """How training shows where it is: a bar on a terminal, a line per epoch in a log."""
 
 import logging
+import math
 import time
 from typing import Any
 
@@ -13,10 +14,24 @@ logger = logging.getLogger(__name__)
 
 
 class EpochBars(RichProgressBar):
-    """One bar per epoch, which stays: time left, losses, learning rate, scores."""
+    """One bar per epoch, which stays: time left, losses, learning rate, scores.
 
-    def __init__(self) -> None:
+    Args:
+        steps: optimiser steps after which training ends, if the recipe counts them.
+    """
+
+    def __init__(self, *, steps: int | None = None) -> None:
         super().__init__(leave=True)
+        self.steps = steps
+
+    @property
+    def total_train_batches(self) -> int | float:
+        """The length of the bar: the last epoch may end early."""
+        whole, accumulate = super().total_train_batches, self.trainer.accumulate_grad_batches
+        if self.steps is None or not math.isfinite(whole):
+            return whole
+        left = self.steps - self.trainer.current_epoch * math.ceil(whole / accumulate)
+        return min(whole, left * accumulate)
 
     def get_metrics(
         self, trainer: L.Trainer, pl_module: L.LightningModule
@@ -34,17 +49,22 @@ class EpochBars(RichProgressBar):
 
 
 class EpochLines(Callback):
-    """One logged line per epoch, which a log file can keep."""
+    """One logged line per epoch, which a log file can keep.
 
-    def __init__(self) -> None:
+    Args:
+        steps: optimiser steps after which training ends, if the recipe counts them.
+    """
+
+    def __init__(self, *, steps: int | None = None) -> None:
+        self.steps = steps
         self.started = time.monotonic()
-        self.first_epoch = 0
+        self.done_before = 0
         self.losses: list[Tensor] = []
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Time counts from here, after a restart too."""
         self.started = time.monotonic()
-        self.first_epoch = trainer.current_epoch
+        self.done_before = trainer.current_epoch if self.steps is None else trainer.global_step
 
     def on_train_batch_end(
         self,
@@ -58,7 +78,7 @@ class EpochLines(Callback):
         self.losses.append(outputs["loss"].detach())
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Epoch, its mean loss, learning rate, the latest scores, time spent and left."""
+        """Epoch or step, the mean loss, learning rate, the latest scores, time spent and left."""
         mean = float(torch.stack(self.losses).mean()) if self.losses else float("nan")
         self.losses = []
         if not trainer.is_global_zero:
@@ -67,6 +87,10 @@ class EpochLines(Callback):
         shown = {"loss": mean} | {k: float(known[k]) for k in ("lr", "AP", "AP50") if k in known}
         spent = time.monotonic() - self.started
         done, total = trainer.current_epoch + 1, trainer.max_epochs or 0
-        left = spent / (done - self.first_epoch) * (total - done)
+        place = f"epoch {done}/{total}"
+        if self.steps is not None:
+            done, total = trainer.global_step, self.steps
+            place += f", step {done}/{total}"
+        left = spent / max(done - self.done_before, 1) * (total - done)
         values = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
-        logger.info("epoch %d/%d  %s  %.0f s, %.0f s left", done, total, values, spent, left)
+        logger.info("%s  %s  %.0f s, %.0f s left", place, values, spent, left)

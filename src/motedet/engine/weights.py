@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from motedet.checkpoints import load_state, read_mmdet, read_weights
 from motedet.engine.augment import predict_views
 from motedet.engine.processes import choose_device
 from motedet.errors import CheckpointError
-from motedet.models.backbones import Backbone, BackboneSpec, DetectoRSResNet, DetectoRSResNetSpec
+from motedet.models.backbones import AnyBackbone, Backbone, DetectoRSResNet
 from motedet.models.detectors import Detector
 from motedet.models.necks import RFPSpec
 from motedet.recipes import Recipe, parse_recipe
@@ -82,10 +82,16 @@ def with_pretrained(recipe: Recipe, *, pretrained: bool) -> Recipe:
     return recipe.model_copy(update={"model": replace(model, **changes)})
 
 
-def backbones(recipe: Recipe) -> tuple[BackboneSpec | DetectoRSResNetSpec, ...]:
+def backbones(recipe: Recipe) -> tuple[AnyBackbone, ...]:
     """The backbone of the recipe's model, and a recursive neck's own one."""
     model, neck = recipe.model, recipe.model.neck
     return (model.backbone, neck.backbone) if isinstance(neck, RFPSpec) else (model.backbone,)
+
+
+def frozen_layers(backbone: nn.Module) -> int:
+    """How many convolutions and linear layers do not learn."""
+    layers = (m for m in backbone.modules() if isinstance(m, nn.Conv2d | nn.Linear))
+    return sum(not layer.weight.requires_grad for layer in layers)
 
 
 def load(weights: Path | str, *, device: str = "auto") -> LoadedDetector:

@@ -4,6 +4,7 @@ None of them reduces; heads sum and normalise. The unions say what a loss compar
 
 - `AnyClassLoss`: logits [N, K] and labels [N] to [N, K];
 - `AnyDenseClassLoss`: the same, and the quality focal loss also qualities [N];
+- `HeatmapFocalLoss`, in no union: logits [N, K] and heat [N, K] to [N, K];
 - `AnyDeltaLoss`: encoded boxes [N, 4] and [N, 4] to [N, 4];
 - `AnyBoxLoss`: decoded boxes [N, 4] and [N, 4], xyxy in pixels, to [N].
 """
@@ -14,6 +15,7 @@ from pydantic import Field
 
 from motedet.losses.bce import BCELoss
 from motedet.losses.focal import FocalLoss
+from motedet.losses.heatmap_focal import HeatmapFocalLoss
 from motedet.losses.iou import CIoULoss, DIoULoss, GIoULoss, IoULoss
 from motedet.losses.nwd import NWDLoss
 from motedet.losses.quality_focal import QualityFocalLoss
@@ -36,6 +38,7 @@ __all__ = [
     "DIoULoss",
     "FocalLoss",
     "GIoULoss",
+    "HeatmapFocalLoss",
     "IoULoss",
     "L1Loss",
     "NWDLoss",

@@ -43,11 +43,14 @@ class GIoULoss:
     Attributes:
         eps: smallest union and hull area, in square pixels.
         weight: multiplies the result.
+        plus_one: a box from 2 to 5 is 4 px wide instead of 3, as in old code and in TTFNet: boxes
+            a pixel apart still touch. It matters for boxes of a few pixels.
     """
 
     kind: Literal["giou"] = "giou"
     eps: float = 1e-6
     weight: float = 1.0
+    plus_one: bool = False
 
     def __post_init__(self) -> None:
         """Check `eps` and `weight`."""
@@ -55,6 +58,8 @@ class GIoULoss:
 
     def __call__(self, pred_boxes: Tensor, target_boxes: Tensor) -> Tensor:
         """Loss of boxes [N, 4] against [N, 4], xyxy; returns [N] in [0, 2], not reduced."""
+        if self.plus_one:
+            pred_boxes, target_boxes = _plus_one(pred_boxes), _plus_one(target_boxes)
         return self.weight * (1 - aligned_giou(pred_boxes, target_boxes, eps=self.eps))
 
 
@@ -102,6 +107,11 @@ class CIoULoss:
     def __call__(self, pred_boxes: Tensor, target_boxes: Tensor) -> Tensor:
         """Loss of boxes [N, 4] against [N, 4], xyxy; returns [N] in [0, 2], not reduced."""
         return self.weight * (1 - aligned_ciou(pred_boxes, target_boxes, eps=self.eps))
+
+
+def _plus_one(boxes: Tensor) -> Tensor:
+    """[N, 4] boxes one pixel wider and higher."""
+    return torch.cat((boxes[:, :2], boxes[:, 2:] + 1), dim=1)
 
 
 def _check(eps: float, weight: float) -> None:

@@ -3,17 +3,26 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from motedet.assign import AnyAssigner, PredictionAware
+from motedet.assign import (
+    ATSS,
+    NWDRKA,
+    AnyAssigner,
+    GaussianAssigner,
+    Hierarchical,
+    MaxIoU,
+    PredictionAware,
+    SimD,
+)
 from motedet.errors import RecipeError
 from motedet.losses import AnyDenseClassLoss, QualityFocalLoss
-from motedet.priors import AnyPriors, PriorGrid, ReceptiveFields, network_receptive_fields
+from motedet.priors import AnyPriors, Points, PriorGrid, ReceptiveFields, network_receptive_fields
 from motedet.structures import (
     BACKGROUND,
     Assignment,
@@ -25,6 +34,10 @@ from motedet.structures import (
 )
 
 EPS: Final = 1e-6  # px; an object without width would give 0 / 0
+
+SIZED: Final = (ATSS, Hierarchical, MaxIoU, NWDRKA, SimD)  # rules that compare boxes
+
+CtrnessFrom = Literal["distances", "padded_distances", "corners"]
 
 
 class HeadOutputs(NamedTuple):
@@ -154,6 +167,48 @@ def check_soft_targets(loss: AnyDenseClassLoss, assigner: AnyAssigner) -> None:
         )
 
 
+def check_single_level(assigner: object, priors: AnyPriors) -> None:
+    """Refuse the Gaussian assigner where its one map does not fit.
+
+    Raises:
+        ValueError: unless there is one level, and one prior in each of its cells.
+    """
+    levels, per_cell = len(priors.strides), priors.per_cell
+    if isinstance(assigner, GaussianAssigner) and (levels != 1 or per_cell != 1):
+        raise ValueError(
+            f"assigner {assigner.kind!r} needs one level and one prior per cell; got priors with "
+            f"{levels} levels and {per_cell} per cell. Give priors one stride, and anchors one "
+            "ratio and scale."
+        )
+
+
+def check_sizes(assigner: object, priors: AnyPriors) -> None:
+    """Refuse points where a rule compares boxes.
+
+    Raises:
+        ValueError: if the priors have no size and the rule needs one.
+    """
+    if isinstance(priors, Points) and isinstance(assigner, SIZED):
+        raise ValueError(
+            f"assigner {assigner.kind!r} compares boxes, but priors 'points' have no size; "
+            "expected priors receptive_fields or anchors, or assigner fcos, gaussian, simota, tal "
+            "or soft_label"
+        )
+
+
+def check_one_per_cell(detector: str, priors: AnyPriors) -> None:
+    """Refuse several priors per cell where a head predicts one box.
+
+    Raises:
+        ValueError: if there are several.
+    """
+    if priors.per_cell != 1:
+        raise ValueError(
+            f"{detector} predicts one box per cell, but priors has {priors.per_cell}; give it one "
+            "ratio and one scale"
+        )
+
+
 def prior_labels(match: Assignment, targets: PackedTargets) -> Tensor:
     """[B, P] int64: the class that each prior should predict, BACKGROUND where it is none."""
     labels = F.pad(targets.labels, (0, 1), value=BACKGROUND)  # [G + 1]
@@ -179,6 +234,26 @@ def centerness(ltrb: Tensor, *, floor: float = 0.0) -> Tensor:
     across = left.minimum(right).clamp(min=floor) / left.maximum(right).clamp(min=EPS)
     down = top.minimum(bottom).clamp(min=floor) / top.maximum(bottom).clamp(min=EPS)
     return (across * down).sqrt()
+
+
+def ctrness_sides(source: CtrnessFrom, ltrb: Tensor, gt_boxes: Tensor) -> Tensor:
+    """The distances from which a prior's centre-ness target is made.
+
+    Args:
+        source: "distances": those to the sides, as published by FCOS. "padded_distances": without
+            sign and one pixel longer, for priors outside of a tiny object (Gaussian Assignment's
+            ATSS). "corners": a slip of Gaussian Assignment's FCOS, which takes the corners of the
+            object in the image for distances, so that the target depends on where the object is.
+            `centerness` makes 0 of a negative corner, of which the published code makes NaN.
+        ltrb: [N, 4] from the prior's point to the sides of its object, in pixels.
+        gt_boxes: [N, 4] the object, xyxy in pixels.
+
+    Returns:
+        [N, 4] in pixels.
+    """
+    if source == "corners":
+        return gt_boxes
+    return ltrb.abs() + 1 if source == "padded_distances" else ltrb
 
 
 def global_mean(value: Tensor, *, minimum: float) -> Tensor:

@@ -4,7 +4,7 @@ Pure parts (assigners, priors, losses, transforms, protocols) are their own sche
 only put them together. Paths and worker counts are not part of a recipe.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -23,6 +23,7 @@ from motedet.metrics import AnyProtocol
 from motedet.models.detectors import AnyDetector
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
 Flip = Literal["none", "horizontal", "vertical"]
 
 
@@ -33,7 +34,9 @@ class Strict(BaseModel):
 
 
 class OptimizerSpec(Strict):
-    """Which optimiser, and what it does to biases and normalisation layers.
+    """Which optimiser, and what it does to biases, normalisation layers and parts of the detector.
+
+    Parameters have the names of the detector's state dict, such as `neck.lateral_convs.0.weight`.
 
     Attributes:
         kind: SGD with momentum, or AdamW.
@@ -41,6 +44,10 @@ class OptimizerSpec(Strict):
         bias_lr_factor: learning rate of biases relative to `lr`.
         bias_decay_factor: weight decay of biases relative to `weight_decay`.
         norm_decay_factor: weight decay of normalisation layers relative to `weight_decay`.
+        lr_factors: learning rate of a part relative to `lr`, by the path of the part: `bbox_head`
+            holds every parameter whose name starts with `bbox_head.`. The longest path that holds
+            a parameter counts. Biases have `bias_lr_factor` on top.
+        no_decay: parameters with one of these texts anywhere in their name have no weight decay.
     """
 
     kind: Literal["sgd", "adamw"] = "sgd"
@@ -50,6 +57,8 @@ class OptimizerSpec(Strict):
     bias_lr_factor: NonNegativeFloat = 1.0
     bias_decay_factor: NonNegativeFloat = 1.0
     norm_decay_factor: NonNegativeFloat = 1.0
+    lr_factors: dict[str, PositiveFloat] = {}
+    no_decay: tuple[Annotated[str, Field(min_length=1)], ...] = ()
 
 
 class ScheduleSpec(Strict):
@@ -74,18 +83,27 @@ class TrainSpec(Strict):
     """How to train.
 
     Attributes:
+        epochs: passes over the training images; null where `steps` is given.
+        steps: optimiser steps to train, in place of `epochs`. The last pass over the images ends
+            early where they ask for it, and falling schedules end with them; `drop_epochs` and
+            `validate_every` still count passes.
         batch_size: images per optimiser step over all processes, before `accumulate`.
         accumulate: batches whose gradients are added up for one optimiser step.
+        loss_scale: the loss is multiplied by this before its gradient is taken in 16-mixed, and the
+            gradient divided by it; null adapts the number to the gradients, step by step. A step
+            whose gradient is not finite is left out either way.
         clip_norm: largest norm of the whole gradient; null for no clipping.
         ema_decay: decay of the moving average of the weights that is validated and saved; null for
             none. The decay warms up as (1 + n) / (10 + n) with the number n of steps.
-        validate_every: epochs between two validations; the last epoch is always validated.
+        validate_every: epochs between two validations; the end of training is always validated.
     """
 
-    epochs: PositiveInt = 12
+    epochs: PositiveInt | None = 12
+    steps: PositiveInt | None = None
     batch_size: PositiveInt = 2
     accumulate: PositiveInt = 1
     precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
+    loss_scale: PositiveFloat | None = None
     clip_norm: PositiveFloat | None = None
     ema_decay: Fraction | None = None
     validate_every: PositiveInt = 1
@@ -94,6 +112,39 @@ class TrainSpec(Strict):
     optimizer: OptimizerSpec = OptimizerSpec()
     schedule: ScheduleSpec = ScheduleSpec()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _steps_replace_the_default_of_epochs(cls, values: Any) -> Any:  # noqa: ANN401 - unchecked yet
+        if isinstance(values, dict) and values.get("steps") is not None:
+            return {"epochs": None, **values}
+        return values
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError(
+                f"either epochs or steps says how long to train, found epochs={self.epochs} and "
+                f"steps={self.steps}; set the other one to null"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _only_float16_is_scaled(self) -> Self:
+        if self.loss_scale is not None and self.precision != "16-mixed":
+            raise ValueError(
+                f"loss_scale={self.loss_scale:g} belongs to precision 16-mixed, found "
+                f"{self.precision}; set one of the two"
+            )
+        return self
+
+    def num_steps(self, steps_per_epoch: int) -> int:
+        """Optimiser steps of the whole training."""
+        return self.steps or (self.epochs or 0) * steps_per_epoch
+
+    def num_epochs(self, steps_per_epoch: int) -> int:
+        """Passes over the training images, the last of which may end early."""
+        return self.epochs or -(-(self.steps or 0) // steps_per_epoch)
+
 
 class DataSpec(Strict):
     """Which data set, and what happens to an image on its way to the network.
@@ -101,11 +152,15 @@ class DataSpec(Strict):
     Attributes:
         keep_empty: train on images without objects too; published COCO and AI-TOD results do not.
         min_image_side: leave out training images with a shorter side, in pixels.
+        oversample_thresh: see images of rare classes more than once per epoch: an image with a
+            class that a share f < `oversample_thresh` of the training images holds comes
+            ceil(sqrt(oversample_thresh / f)) times; null shows every image once.
     """
 
     dataset: AnyDataset
     keep_empty: bool = True
     min_image_side: PositiveInt = 1
+    oversample_thresh: Share | None = None
     train_transforms: tuple[AnyTransform, ...]
     test_transforms: tuple[AnyTransform, ...]
 

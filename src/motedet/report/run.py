@@ -134,7 +134,7 @@ def _summary(recipe: Recipe) -> dict[str, str]:
         "detector": f"{model.kind}, {model.backbone.name}",
         "assigner": model.assigner.kind,
         "strides": ", ".join(map(str, model.priors.strides)),
-        "epochs": str(train.epochs),
+        **({"steps": str(train.steps)} if train.steps else {"epochs": str(train.epochs)}),
         "batch": str(train.batch_size * train.accumulate),
         "optimiser": f"{train.optimizer.kind}, lr {train.optimizer.lr:g}, {train.schedule.kind}",
         "precision": train.precision,

@@ -50,7 +50,7 @@ def test_tiles_are_preferred(tmp_path: Path, image: str) -> None:
 def test_wrong_root(tmp_path: Path) -> None:
     with pytest.raises(
         DataError,
-        match=r"expected the file annotations/dota_v2.0_val.json; found .*motedet data cut",
+        match=r"expected the file annotations/dota_v2.0_val.json; found .*motedet tile",
     ):
         DOTA().catalog(tmp_path, "val")
 

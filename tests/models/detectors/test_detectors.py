@@ -94,7 +94,7 @@ def test_no_detections(spec: AnyDetector) -> None:
 def _bias_classes(detector: Detector, value: float) -> None:
     """Set what every class starts from; the background class of second stages stays at 0."""
     for name, bias in detector.named_parameters():
-        if "bbox_head" in name and name.endswith("cls.bias"):
+        if "bbox_head" in name and name.endswith(("cls.bias", "hm.0.bias")):
             torch.nn.init.constant_(bias if "fc_cls" not in name else bias[:-1], value)
 
 

@@ -2,11 +2,15 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
+from pydantic import TypeAdapter
 
-from motedet.assign import PredictionAware
+from motedet.assign import GaussianAssigner, PredictionAware
 from motedet.losses import GIoULoss, SmoothL1Loss
 from motedet.models.detectors import RetinaNetSpec
+from motedet.models.heads import RetinaHeadSpec, SlimHeadSpec
+from motedet.priors import Anchors
 from motedet.structures import PackedTargets, Targets
 from small_detectors import SIZE, scene, small_specs
 
@@ -57,6 +61,25 @@ def test_padding_takes_no_part() -> None:
     used = outputs.logits.grad[0].abs().sum(-1) > 0
     assert not used[points[:, 0] >= 32].any()
     assert used[points[:, 0] < 32].any()
+
+
+def test_the_gaussian_assigner_needs_one_level() -> None:
+    with pytest.raises(ValueError, match="got priors with 5 levels and 9 per cell"):
+        RetinaNetSpec(assigner=GaussianAssigner())
+    with pytest.raises(ValueError, match="got priors with 1 levels and 9 per cell"):
+        RetinaNetSpec(assigner=GaussianAssigner(), priors=Anchors(strides=(4,)))
+
+
+def test_head_without_a_kind_is_its_own() -> None:
+    adapter = TypeAdapter(RetinaNetSpec)
+    old = adapter.validate_python({"kind": "retinanet", "head": {"channels": 64}})
+    assert old.head == RetinaHeadSpec(channels=64)
+    head = {"kind": "slim", "boxes": "deltas", "quality": False}
+    slim = adapter.validate_python({"kind": "retinanet", "head": head})
+    assert slim.head == SlimHeadSpec(boxes="deltas", quality=False)
+    assert adapter.validate_python(adapter.dump_python(slim)) == slim
+    with pytest.raises(ValueError, match=r"needs head\.quality False; got True"):
+        RetinaNetSpec(head=SlimHeadSpec(boxes="deltas"))
 
 
 def _packed(targets: list[Targets]) -> PackedTargets:

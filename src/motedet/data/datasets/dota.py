@@ -22,8 +22,8 @@ COCO_NAME: Final = "annotations/dota_v2.0_{}.json"
 
 SOURCE: Final = (
     "Get DOTA-v2.0 from https://captain-whu.github.io/DOTA/dataset.html (most images come with "
-    "DOTA-v1.0), with train/images and train/labelTxt-v2.0, and cut it with `motedet data cut "
-    "SOURCE OUT --dataset dota`."
+    "DOTA-v1.0), with train/images and train/labelTxt-v2.0, and cut it with `motedet tile SOURCE "
+    "-o OUT --dataset dota --size 1024 --overlap 200`."
 )
 
 
@@ -33,7 +33,7 @@ class DOTA:
 
     Without these files the original is read, whole images with oriented boxes:
     `{train,val}/images/` and `{train,val}/labelTxt-v2.0/` or `labelTxt/`. The oriented boxes become
-    their upright bounding boxes. `motedet data cut` makes the first of the second.
+    their upright bounding boxes. `motedet tile` makes the first of the second.
 
     Attributes:
         version: of the annotations and classes.

@@ -4,7 +4,9 @@ from typing import Annotated
 
 from pydantic import Discriminator, Tag
 
+from motedet.models.backbones.darknet import DarkNetSpec
 from motedet.models.backbones.detectors_resnet import DetectoRSResNet, DetectoRSResNetSpec
+from motedet.models.backbones.mit import MiTSpec
 from motedet.models.backbones.timm_features import Backbone, BackboneSpec
 from motedet.models.kinds import kind_or
 
@@ -12,11 +14,25 @@ __all__ = [
     "AnyBackbone",
     "Backbone",
     "BackboneSpec",
+    "DarkNetSpec",
     "DetectoRSResNet",
     "DetectoRSResNetSpec",
+    "MiTSpec",
+    "PlainBackbone",
+]
+
+# Those that give the maps of the stages and nothing else.
+PlainBackbone = Annotated[
+    Annotated[BackboneSpec, Tag("timm")]
+    | Annotated[DarkNetSpec, Tag("darknet53")]
+    | Annotated[MiTSpec, Tag("mit")],
+    Discriminator(kind_or("timm")),
 ]
 
 AnyBackbone = Annotated[
-    Annotated[BackboneSpec, Tag("timm")] | Annotated[DetectoRSResNetSpec, Tag("detectors_resnet")],
+    Annotated[BackboneSpec, Tag("timm")]
+    | Annotated[DarkNetSpec, Tag("darknet53")]
+    | Annotated[MiTSpec, Tag("mit")]
+    | Annotated[DetectoRSResNetSpec, Tag("detectors_resnet")],
     Discriminator(kind_or("timm")),
 ]

@@ -186,7 +186,10 @@ def _first_stages(network: nn.Module, count: int, name: str) -> list[nn.Module]:
     if count == 0:
         return []
     children = list(network.named_children())
-    ends = [key for key, _ in children if key in (f"layer{count}", f"stages_{count - 1}")]
+    # By stride and not by number: DarkNet's first stage is one of stride 2.
+    last = {row["reduction"]: row["module"] for row in _feature_info(network).info}
+    named = str(last.get(2 ** (count + 1))).replace(".", "_")  # as timm flattens names
+    ends = [key for key, _ in children if key in (f"layer{count}", named)]
     if not ends:
         raise RecipeError(f"frozen_stages={count} is not known for {name!r}; use 0.")
     before = [module for _, module in takewhile(lambda child: child[0] != ends[0], children)]

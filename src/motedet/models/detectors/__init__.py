@@ -11,9 +11,16 @@ from motedet.models.detectors.cascade_rcnn import CascadeRCNN, CascadeRCNNSpec
 from motedet.models.detectors.faster_rcnn import FasterRCNN, FasterRCNNSpec, TwoStageOutputs
 from motedet.models.detectors.fcos import FCOS, FCOSSpec
 from motedet.models.detectors.retinanet import RetinaNet, RetinaNetSpec
+from motedet.models.detectors.ttfnet import TTFNet, TTFNetSpec
 
 AnyDetector = Annotated[
-    RetinaNetSpec | FCOSSpec | ATSSSpec | AutoAssignSpec | FasterRCNNSpec | CascadeRCNNSpec,
+    RetinaNetSpec
+    | FCOSSpec
+    | ATSSSpec
+    | AutoAssignSpec
+    | TTFNetSpec
+    | FasterRCNNSpec
+    | CascadeRCNNSpec,
     Field(discriminator="kind"),
 ]
 
@@ -33,5 +40,7 @@ __all__ = [
     "HeadOutputs",
     "RetinaNet",
     "RetinaNetSpec",
+    "TTFNet",
+    "TTFNetSpec",
     "TwoStageOutputs",
 ]

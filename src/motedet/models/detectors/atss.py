@@ -14,22 +14,27 @@ from motedet.assign import ATSS, AnyAssigner
 from motedet.geometry.boxes import box_centers
 from motedet.geometry.coders import DeltaCoder, encode_ltrb
 from motedet.losses import AnyBoxLoss, AnyDenseClassLoss, FocalLoss, GIoULoss
-from motedet.models.backbones import BackboneSpec
+from motedet.models.backbones import BackboneSpec, PlainBackbone
 from motedet.models.dense import (
     Detector,
     HeadOutputs,
     centerness,
+    check_one_per_cell,
+    check_single_level,
+    check_sizes,
     check_soft_targets,
     class_divisor,
     class_loss,
+    ctrness_sides,
     fitted_priors,
     global_mean,
     matched,
     positives_or_one,
     predictions_of,
 )
-from motedet.models.heads.atss import ATSSHeadSpec
-from motedet.models.necks import FPNSpec
+from motedet.models.heads import AnyATSSHead, ATSSHeadSpec
+from motedet.models.heads.slim import check_slim
+from motedet.models.necks import FPNSpec, PlainNeck
 from motedet.models.postprocess import Postprocess
 from motedet.priors import Anchors, AnyPriors, PriorGrid
 from motedet.structures import Detections, PackedTargets, Predictions, Size, Targets
@@ -80,7 +85,8 @@ class ATSSDetector(Detector):
         image, prior = match.positive.nonzero().unbind(1)  # [N]
         gt_boxes = packed.boxes[match.gt_index[image, prior]]  # [N, 4]
         priors = grid.boxes_at(prior)  # [N, 4]
-        ctrness = centerness(encode_ltrb(box_centers(priors), gt_boxes))  # [N]
+        ltrb = encode_ltrb(box_centers(priors), gt_boxes)  # [N, 4]
+        ctrness = centerness(ctrness_sides(spec.ctrness_from, ltrb, gt_boxes))  # [N]
 
         per_prior = class_loss(spec.cls_loss, outputs.logits, match, packed)  # [B * P, K]
         boxes = spec.coder.decode(priors, outputs.boxes[image, prior])  # [N, 4]
@@ -116,22 +122,31 @@ class ATSSDetector(Detector):
 
 @dataclass(frozen=True, kw_only=True)
 class ATSSSpec:
-    """ATSS as published for COCO: one anchor of 8 strides per cell."""
+    """ATSS as published for COCO: one anchor of 8 strides per cell.
+
+    Attributes:
+        ctrness_from: what the centre-ness target is made of; see `dense.ctrness_sides`.
+    """
 
     kind: Literal["atss"] = "atss"
-    backbone: BackboneSpec = BackboneSpec(out_stages=(2, 3, 4), frozen_stages=1, freeze_bn=True)
-    neck: FPNSpec = FPNSpec(extra="on_output")
-    head: ATSSHeadSpec = ATSSHeadSpec()
+    backbone: PlainBackbone = BackboneSpec(out_stages=(2, 3, 4), frozen_stages=1, freeze_bn=True)
+    neck: PlainNeck = FPNSpec(extra="on_output")
+    head: AnyATSSHead = ATSSHeadSpec()
     priors: AnyPriors = Anchors(ratios=(1.0,), octave_base_scale=8, scales_per_octave=1)
     assigner: AnyAssigner = ATSS()
     coder: DeltaCoder = DeltaCoder(std=(0.1, 0.1, 0.2, 0.2))
     cls_loss: AnyDenseClassLoss = FocalLoss()
     box_loss: AnyBoxLoss = GIoULoss(weight=2.0)
+    ctrness_from: Literal["distances", "padded_distances"] = "distances"
     postprocess: Postprocess = Postprocess(nms_iou=0.6)
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
         check_soft_targets(self.cls_loss, self.assigner)
+        check_single_level(self.assigner, self.priors)
+        check_sizes(self.assigner, self.priors)
+        check_one_per_cell("ATSS", self.priors)
+        check_slim(self.head, boxes="deltas")
 
     def build(self, num_classes: int) -> ATSSDetector:
         """The detector with random weights (or the backbone's pretrained ones).

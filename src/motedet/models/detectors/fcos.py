@@ -13,21 +13,27 @@ from torch import Tensor
 from motedet.assign import AnyAssigner, FCOSAssigner
 from motedet.geometry.coders import decode_ltrb, encode_ltrb
 from motedet.losses import AnyBoxLoss, AnyDenseClassLoss, FocalLoss, IoULoss
-from motedet.models.backbones import BackboneSpec
+from motedet.models.backbones import BackboneSpec, PlainBackbone
 from motedet.models.dense import (
+    CtrnessFrom,
     Detector,
     HeadOutputs,
     centerness,
+    check_one_per_cell,
+    check_single_level,
+    check_sizes,
     check_soft_targets,
     class_divisor,
     class_loss,
+    ctrness_sides,
     fitted_priors,
     global_mean,
     matched,
     predictions_of,
 )
-from motedet.models.heads.fcos import FCOSHeadSpec
-from motedet.models.necks import FPNSpec
+from motedet.models.heads import AnyFCOSHead, FCOSHeadSpec
+from motedet.models.heads.slim import check_slim
+from motedet.models.necks import FPNSpec, PlainNeck
 from motedet.models.postprocess import Postprocess
 from motedet.priors import AnyPriors, Points, PriorGrid
 from motedet.structures import Detections, PackedTargets, Predictions, Size, Targets
@@ -77,15 +83,18 @@ class FCOS(Detector):
         match = matched(spec.assigner, grid, packed, lambda: self.predictions(outputs, grid))
         image, prior = match.positive.nonzero().unbind(1)  # [N]
         points = grid.points_at(prior)  # [N, 2]
-        ltrb = encode_ltrb(points, packed.boxes[match.gt_index[image, prior]])  # [N, 4]
+        gt_boxes = packed.boxes[match.gt_index[image, prior]]  # [N, 4]
+        ltrb = encode_ltrb(points, gt_boxes)  # [N, 4]
+        sides = ctrness_sides(spec.ctrness_from, ltrb, gt_boxes)  # [N, 4]
         if spec.head.in_strides:
-            ltrb = ltrb / grid.strides(prior.device)[prior, None]
+            stride = grid.strides(prior.device)[prior, None]  # [N, 1]
+            ltrb, sides = ltrb / stride, sides / stride
         # Boxes of the size of the distances, around the pixel point: IoU does not mind.
         boxes = decode_ltrb(points, outputs.boxes[image, prior])  # [N, 4]
         num_pos = global_mean(match.positive.sum(), minimum=1)
         num_cls = class_divisor(spec.cls_loss, match, num_pos)
 
-        ctrness = centerness(ltrb, floor=spec.ctrness_floor)  # [N]
+        ctrness = centerness(sides, floor=spec.ctrness_floor)  # [N]
         per_prior = class_loss(spec.cls_loss, outputs.logits, match, packed)  # [B * P, K]
         per_box = spec.box_loss(boxes, decode_ltrb(points, ltrb))  # [N]
         if not spec.ignored_as_background:
@@ -130,6 +139,7 @@ class FCOSSpec:
     Attributes:
         box_weight: "ctrness" weights the box loss of each positive by its centre-ness target, as
             published; "none" averages it over the positives.
+        ctrness_from: what the centre-ness target is made of; see `dense.ctrness_sides`.
         ctrness_floor: the shorter distances count as at least this in the centre-ness target. RFLA
             has positives outside their object, where distances are negative; it uses 0.01.
         ignored_as_background: published RFLA trains FCOS on ignored points as on background;
@@ -137,16 +147,17 @@ class FCOSSpec:
     """
 
     kind: Literal["fcos"] = "fcos"
-    backbone: BackboneSpec = BackboneSpec(
+    backbone: PlainBackbone = BackboneSpec(
         out_stages=(2, 3, 4), style="caffe", frozen_stages=1, freeze_bn=True, train_bn_affine=False
     )
-    neck: FPNSpec = FPNSpec(extra="on_output", relu_before_extra=True)
-    head: FCOSHeadSpec = FCOSHeadSpec()
+    neck: PlainNeck = FPNSpec(extra="on_output", relu_before_extra=True)
+    head: AnyFCOSHead = FCOSHeadSpec()
     priors: AnyPriors = Points()
     assigner: AnyAssigner = FCOSAssigner()
     cls_loss: AnyDenseClassLoss = FocalLoss()
     box_loss: AnyBoxLoss = IoULoss()
     box_weight: Literal["ctrness", "none"] = "ctrness"
+    ctrness_from: CtrnessFrom = "distances"
     ctrness_floor: float = 0.0
     ignored_as_background: bool = False
     postprocess: Postprocess = Postprocess()
@@ -154,6 +165,10 @@ class FCOSSpec:
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
         check_soft_targets(self.cls_loss, self.assigner)
+        check_single_level(self.assigner, self.priors)
+        check_sizes(self.assigner, self.priors)
+        check_one_per_cell("FCOS", self.priors)
+        check_slim(self.head, boxes="relu_stride")
 
     def build(self, num_classes: int) -> FCOS:
         """The detector with random weights (or the backbone's pretrained ones).

@@ -20,10 +20,12 @@ from motedet.losses import (
     L1Loss,
     SmoothL1Loss,
 )
-from motedet.models.backbones import BackboneSpec
+from motedet.models.backbones import BackboneSpec, PlainBackbone
 from motedet.models.dense import (
     Detector,
     HeadOutputs,
+    check_single_level,
+    check_sizes,
     check_soft_targets,
     class_divisor,
     class_loss,
@@ -33,8 +35,9 @@ from motedet.models.dense import (
     positives_or_one,
     predictions_of,
 )
-from motedet.models.heads.retina import RetinaHeadSpec
-from motedet.models.necks import FPNSpec
+from motedet.models.heads import AnyRetinaHead, RetinaHeadSpec
+from motedet.models.heads.slim import check_slim
+from motedet.models.necks import FPNSpec, PlainNeck
 from motedet.models.postprocess import Postprocess
 from motedet.priors import Anchors, AnyPriors, PriorGrid
 from motedet.structures import Detections, PackedTargets, Predictions, Size, Targets
@@ -127,9 +130,9 @@ class RetinaNetSpec:
     """
 
     kind: Literal["retinanet"] = "retinanet"
-    backbone: BackboneSpec = BackboneSpec(out_stages=(2, 3, 4), frozen_stages=1, freeze_bn=True)
-    neck: FPNSpec = FPNSpec(extra="on_input")
-    head: RetinaHeadSpec = RetinaHeadSpec()
+    backbone: PlainBackbone = BackboneSpec(out_stages=(2, 3, 4), frozen_stages=1, freeze_bn=True)
+    neck: PlainNeck = FPNSpec(extra="on_input")
+    head: AnyRetinaHead = RetinaHeadSpec()
     priors: AnyPriors = Anchors()
     assigner: AnyAssigner = MaxIoU()
     coder: DeltaCoder = DeltaCoder()
@@ -140,6 +143,9 @@ class RetinaNetSpec:
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
         check_soft_targets(self.cls_loss, self.assigner)
+        check_single_level(self.assigner, self.priors)
+        check_sizes(self.assigner, self.priors)
+        check_slim(self.head, boxes="deltas", quality=False)
 
     def build(self, num_classes: int) -> RetinaNet:
         """The detector with random weights (or the backbone's pretrained ones).

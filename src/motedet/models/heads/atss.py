@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +59,7 @@ class ATSSHeadSpec:
         groups: of the group norms.
     """
 
+    kind: Literal["atss"] = "atss"
     channels: int = 256
     num_convs: int = 4
     groups: int = 32

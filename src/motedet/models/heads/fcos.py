@@ -74,6 +74,7 @@ class FCOSHeadSpec:
             "exp_stride": exp(scale * conv) in strides.
     """
 
+    kind: Literal["fcos"] = "fcos"
     channels: int = 256
     num_convs: int = 4
     norm: Literal["gn", "none"] = "gn"

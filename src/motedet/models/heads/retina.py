@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +55,7 @@ class RetinaHeadSpec:
         num_convs: per tower.
     """
 
+    kind: Literal["retina"] = "retina"
     channels: int = 256
     num_convs: int = 4
 

@@ -1,0 +1,30 @@
+"""Detections of Gaussian Assignment's five models from fixed outputs, as published."""
+
+import numpy as np
+import pytest
+import torch
+
+from golden.test_gaussian_losses import SPECS, Array, golden_detector, golden_outputs
+from golden_files import load_npz
+
+STORED: dict[str, Array] = load_npz("gaussian_assignment", "decode.npz")
+CASES = [key.removesuffix("/dets") for key in STORED if key.endswith("/dets")]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_detections_match(case: str) -> None:
+    scene, model = case.split("/")
+    maps = [STORED[f"{case}/out{i}"] for i in range(3) if f"{case}/out{i}" in STORED]
+    outputs = golden_outputs(model, [torch.from_numpy(array) for array in maps])
+    height, width = STORED[f"{scene}/img_shape_hw"].tolist()
+    (found,) = golden_detector(model).detections(outputs, [(height, width)])
+
+    expected = STORED[f"{case}/dets"]
+    np.testing.assert_array_equal(found.labels.numpy(), STORED[f"{case}/labels"])
+    boxes = found.boxes.numpy() / STORED[f"{scene}/scale"]
+    np.testing.assert_allclose(boxes, expected[:, :4], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(found.scores.numpy(), expected[:, 4], rtol=0, atol=1e-4)
+
+
+def test_there_are_cases() -> None:
+    assert {case.split("/")[1] for case in CASES} == set(SPECS)
