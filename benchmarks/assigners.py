@@ -53,7 +53,7 @@ HEATMAP_RECIPE = "sirst_ttfnet_p2_r18"
 SCHEDULES = {  # short enough for two cores; the same for every rule
     "sirst": ("train.epochs=14", f"data.train_transforms.1.size={list(CROP)}"),
     "cars": (
-        "train.epochs=48",
+        "train.epochs=32",
         "data.train_transforms.0.factor=1.0",
         f"data.train_transforms.1.size={list(CROP)}",
         "data.test_transforms.0.factor=1.0",
