@@ -41,6 +41,8 @@ def test_help_lists_every_verb() -> None:
         "evaluate",
         "score",
         "predict",
+        "tile",
+        "scale-match",
         "recipes",
         "import-checkpoint",
         "report",

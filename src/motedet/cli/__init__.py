@@ -14,6 +14,7 @@ from motedet.cli import (
     predict,
     recipes,
     report,
+    scale_match,
     score,
     tile,
     train,
@@ -32,6 +33,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("score")(score.score)
 app.command("predict")(predict.predict)
 app.command("tile")(tile.tile)
+app.command("scale-match")(scale_match.scale_match)
 app.command("recipes")(recipes.recipes)
 app.command("import-checkpoint")(import_checkpoint.import_checkpoint)
 app.command("report")(report.report)

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from motedet.cli.tiles import Merge, Overlap, Tile, tiles_of
 from motedet.cli.views import Flips, Scales, with_views
 
 if TYPE_CHECKING:
     from motedet.engine.predict import Prediction
 
 FORMATS = ("coco", "yolo", "csv")
+DRAWN = 64_000_000  # pixels; larger images are not drawn, which would take gigabytes
 
 
 def predict(
@@ -28,7 +30,12 @@ def predict(
     draw: Annotated[bool, typer.Option(help="Draw the boxes into copies of the images.")] = True,
     scales: Scales = None,
     flips: Flips = [],  # noqa: B006 - typer reads it, nobody writes it
-    batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 1,
+    tile: Tile = None,
+    overlap: Overlap = 100,
+    merge: Merge = "seams",
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Images, or windows, per forward pass.")
+    ] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 takes all cores.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Write into a folder with files.")] = False,
@@ -43,6 +50,7 @@ def predict(
     from motedet.engine import load
     from motedet.engine.outputs import distinct_names
     from motedet.engine.predict import find_images, predict_files
+    from motedet.engine.tiles import predict_tiled_files
 
     chosen = formats or list(FORMATS)
     _check_output(output, chosen, force=force)
@@ -50,7 +58,11 @@ def predict(
     paths = find_images(sources)
     loaded = with_views(load(weights, device=device), scales=scales, flips=flips)
     console = Console()
-    found = predict_files(loaded, paths, batch_size=batch_size)
+    tiles = tiles_of(tile, overlap, merge)
+    if tiles is None:
+        found = predict_files(loaded, paths, batch_size=batch_size)
+    else:
+        found = predict_tiled_files(loaded, paths, tiles, batch_size=batch_size)
     predictions = []
     for prediction in track(found, "predicting", total=len(paths), disable=not console.is_terminal):
         if prediction.error is not None:
@@ -96,11 +108,14 @@ def _write(
 
 
 def _draw(prediction: "Prediction", path: Path, classes: tuple[str, ...]) -> None:
-    """A copy of the image with the boxes drawn in."""
+    """A copy of the image with the boxes drawn in, unless it is huge."""
     from motedet.data import read_image
     from motedet.report.drawing import draw_detections
 
-    found = prediction.detections
+    found, (height, width) = prediction.detections, prediction.size
+    if height * width > DRAWN:
+        print(f"not drawn: {prediction.path} has {width} x {height} pixels", file=sys.stderr)
+        return
     drawing = draw_detections(
         read_image(prediction.path), found.boxes, found.labels, found.scores, classes=classes
     )

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from motedet.data import Catalog, count_kinds, image_problems, prepare_catalog, refuse_fatal
+from motedet.data.transforms.scale_match import SizeMatching
 from motedet.engine.callbacks import MovingAverage, Saving
 from motedet.engine.class_order import order_classes
 from motedet.engine.evaluate import Scoring, evaluate
@@ -198,6 +199,9 @@ def _fit(
     listing = training_listing(recipe, catalogs[0])
     steps_per_epoch = math.ceil(whole_batches(len(listing), spec.batch_size) / spec.accumulate)
     epochs = spec.num_epochs(steps_per_epoch)
+    for transform in recipe.data.train_transforms:
+        if isinstance(transform, SizeMatching):
+            transform.check()  # reads the sizes once, before processes that load images start
     trainer = build_trainer(recipe, folder, hardware, epochs=epochs)
     rank, world = trainer.global_rank, trainer.world_size
     batches = training_batches(recipe, catalogs[0], listing=listing, rank=rank, world=world)

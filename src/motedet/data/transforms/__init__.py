@@ -17,6 +17,7 @@ from motedet.data.transforms.crop import RandomCrop
 from motedet.data.transforms.flip import HorizontalFlip, RandomRotate90, VerticalFlip
 from motedet.data.transforms.pad import Pad
 from motedet.data.transforms.resize import RandomScale, Resize, ResizeKeepRatio, Scale
+from motedet.data.transforms.scale_match import MonotoneScaleMatch, ScaleMatch
 
 __all__ = [
     "AnyTransform",
@@ -24,6 +25,7 @@ __all__ = [
     "Compose",
     "CopyPaste",
     "HorizontalFlip",
+    "MonotoneScaleMatch",
     "Normalise",
     "Pad",
     "RandomCrop",
@@ -32,6 +34,7 @@ __all__ = [
     "Resize",
     "ResizeKeepRatio",
     "Scale",
+    "ScaleMatch",
     "VerticalFlip",
 ]
 
@@ -39,6 +42,7 @@ AnyTransform = Annotated[
     ColourJitter
     | CopyPaste
     | HorizontalFlip
+    | MonotoneScaleMatch
     | Normalise
     | Pad
     | RandomCrop
@@ -47,6 +51,7 @@ AnyTransform = Annotated[
     | Resize
     | ResizeKeepRatio
     | Scale
+    | ScaleMatch
     | VerticalFlip,
     Field(discriminator="kind"),
 ]
