@@ -11,6 +11,7 @@ from PIL import Image
 
 from fake_data import write_dota
 from motedet.checkpoints import save_weights
+from motedet.cli.score import NAMES, chosen_protocol
 from motedet.cli.tile import tile
 from motedet.data.check import check_dataset
 from motedet.data.synthetic import SceneSpec, write_scenes
@@ -157,6 +158,55 @@ def test_score_names_an_unknown_protocol(scenes: Path, tmp_path: Path) -> None:
     done = motedet("score", truth, tmp_path / "found.json", "--protocol", "voc")
     assert done.returncode == 2
     assert "aitod, coco" in done.stderr
+
+
+def test_score_by_bins_and_by_tinyperson(scenes: Path, tmp_path: Path) -> None:
+    truth = scenes / "annotations" / "val.json"
+    found, scores = tmp_path / "found.json", tmp_path / "scores.json"
+    found.write_text("[]")
+    done = motedet("score", truth, found, "--bins", "2,8,16", "--json", scores)
+    assert done.returncode == 0, done.stderr
+    record = json.loads(scores.read_text())
+    assert {"AP_2_8", "AP_8_16", "AP_16+"} < set(record["values"])
+    assert record["stamp"]["protocol"]["sides"] == [2.0, 8.0, 16.0]
+    done = motedet("score", truth, found, "--protocol", "tinyperson", "--json", scores, "--force")
+    assert done.returncode == 0, done.stderr
+    again = json.loads(scores.read_text())
+    assert {"AP50_tiny", "AR75_small", "MR50_tiny1"} < set(again["values"])
+    assert again["stamp"]["data_sha256"] == record["stamp"]["data_sha256"]
+    assert f"data {record['stamp']['data_sha256'][:12]}" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"bins": "2,x"}, "--bins must be ascending numbers such as 2,8,16,32; found '2,x'"),
+        ({"bins": "8,2"}, "--bins must be ascending numbers such as 2,8,16,32; found '8,2'"),
+        ({"bins": "2,8", "name": "coco"}, "give --protocol coco or --bins 2,8, not both"),
+        ({"name": "voc"}, "--protocol must be one of aitod, coco, .*visdrone; found 'voc'"),
+    ],
+    ids=["no-number", "order", "both", "unknown"],
+)
+def test_protocol_options_name_what_is_wrong(options: dict[str, Any], match: str) -> None:
+    with pytest.raises(DataError, match=match):
+        chosen_protocol(options.get("name"), options.get("bins"))
+
+
+def test_help_names_every_protocol() -> None:
+    from motedet.metrics import PROTOCOLS
+
+    assert set(NAMES.split(", ")) == set(PROTOCOLS)
+    assert all(chosen_protocol(name, None) == PROTOCOLS[name] for name in PROTOCOLS)
+    assert chosen_protocol(None, None) is None
+
+
+def test_evaluate_by_bins(weights: Path, scenes: Path, tmp_path: Path) -> None:
+    scores = tmp_path / "scores.json"
+    done = motedet("evaluate", weights, "--data", scenes, "--bins", "4,12", "--json", scores)
+    assert done.returncode == 0, done.stderr
+    record = json.loads(scores.read_text())
+    assert {"AP_4_12", "AR_12+"} < set(record["values"])
+    assert record["stamp"]["images"] == 2
 
 
 def test_evaluate_writes_scores_and_detections(weights: Path, scenes: Path, tmp_path: Path) -> None:

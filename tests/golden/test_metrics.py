@@ -1,4 +1,4 @@
-"""Parity of the COCO and AI-TOD numbers with stored evaluations of the published code."""
+"""Parity of all protocols' numbers with stored evaluations of the published code."""
 
 from typing import Any
 
@@ -7,13 +7,17 @@ import pytest
 from numpy.typing import NDArray
 
 from golden_files import golden_path, load_json
-from motedet.metrics import AITODProtocol, COCOProtocol, Scores
+from motedet.metrics import AITODProtocol, COCOProtocol, MissRate, Scores, TinyPersonProtocol
 from motedet.metrics.aitod import AREAS as AITOD_AREAS
 from motedet.metrics.coco import AREAS as COCO_AREAS
 from motedet.metrics.matching import Ranked, judge, match_pairs
+from motedet.metrics.miss_rate import FPPI, SIZES, miss_curves
 from motedet.metrics.olrp import optimal_lrp
+from motedet.metrics.overlaps import find_overlaps
 from motedet.metrics.precision import IOU_THRESHOLDS, precision_recall
 from motedet.metrics.tables import DetectionTable, GroundTruthTable
+from motedet.metrics.tiny_precision import AREAS as TINY_AREAS
+from motedet.metrics.tiny_precision import THRESHOLDS, TinyMatcher, tiny_curves
 
 TOLERANCE = 1e-9
 SUFFIX = ".expected.json"
@@ -25,6 +29,14 @@ LRP_FIELDS = {
     "olrp_fp": "false_positives",
     "olrp_fn": "false_negatives",
     "lrp_opt_thr": "threshold",
+}
+TINY = {
+    "tiny_train_maxdet1000_iod_eq_iou": TinyPersonProtocol(published_id_zero=True),
+    "tiny_maxdet200_iod_eq_iou": TinyPersonProtocol(max_det=200, published_id_zero=True),
+    "tiny_script_maxdet200_iod_2t_over_1pt": TinyPersonProtocol(
+        max_det=200, iod_threshold="2t/(1+t)", published_id_zero=True
+    ),
+    "tiny_maxdet1000_no_iod": TinyPersonProtocol(iod_threshold=None, published_id_zero=True),
 }
 
 
@@ -54,8 +66,16 @@ def assert_numbers(scores: Scores, stats: dict[str, float]) -> None:
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=TOLERANCE)
 
 
-def test_there_are_sets() -> None:
+def tiny_blocks(name: str) -> dict[str, dict[str, Any]]:
+    """Every stored evaluation of TinyPerson's AP that a set has."""
+    stored: dict[str, dict[str, Any]] = load_json("metrics", name + SUFFIX)
+    return {key: block for key, block in stored.items() if "ap_TKAM" in block and key != "coco"}
+
+
+def test_there_are_sets_and_no_block_is_unknown() -> None:
     assert SETS
+    known = {"summary", "coco", "aitod", "tiny_miss_rate", *TINY}
+    assert {key for name in SETS for key in load_json("metrics", name + SUFFIX)} == known
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -125,3 +145,81 @@ def test_counts_of_the_matcher(name: str) -> None:
                 counts = np.bincount(ranked.table.category[mask], minlength=num_classes)
                 assert counts.tolist() == [row[a] for row in golden[key][t]], (key, t, a)
             assert judged.num_objects.tolist() == [row[a] for row in golden["positives"]]
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_tinyperson_numbers(name: str) -> None:
+    data = load_json("metrics", f"{name}.json.gz")
+    misses = miss_rates(expected(name, "tiny_miss_rate"))
+    for key, block in tiny_blocks(name).items():
+        scores = TINY[key].score(data["gt"], data["detections"])
+        assert list(scores.values) == [*block["stats"], *misses], key
+        ours, theirs = array([*scores.values.values()]), [*block["stats"].values()]
+        np.testing.assert_allclose(
+            ours, array([*theirs, *misses.values()]), rtol=0, atol=TOLERANCE, err_msg=key
+        )
+
+
+def miss_rates(stored: dict[str, Any]) -> dict[str, float]:
+    """The stored miss rates by our names, in our order."""
+    setups = {name.lower(): setup["mr"] for name, setup in stored["setups"].items()}
+    return {f"MR{t}_{size}": setups[size][t] for t in ("25", "50", "75") for size in SIZES}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_tinyperson_curves_and_counts(name: str) -> None:
+    truth, found = tables(name)
+    num_classes = len(truth.category_ids)
+    ranked = Ranked.of(found, cap=1000, num_classes=num_classes)
+    overlaps = find_overlaps(truth, ranked.table)
+    for key, golden in tiny_blocks(name).items():
+        matcher = TinyMatcher.of(
+            truth,
+            ranked,
+            overlaps=overlaps,
+            max_det=TINY[key].max_det,
+            iod_threshold=TINY[key].iod_threshold,
+            ignore_uncertain=True,
+        )
+        curves = tiny_curves(matcher)
+        for ours, theirs in ((curves.ap, "ap_TKAM"), (curves.ar, "recall_TKAM")):
+            np.testing.assert_allclose(
+                ours[..., None], array(golden[theirs]), rtol=0, atol=TOLERANCE, err_msg=key
+            )
+        scored = ~matcher.excused  # within the cap
+        for a, area in enumerate(TINY_AREAS.values()):
+            for t, judged in enumerate(matcher.judge(area)):
+                masks = {
+                    "tp": judged.positive,
+                    "fp": judged.false,
+                    "ignored_detections": ~judged.positive & ~judged.false & scored,
+                }
+                for kind, mask in masks.items():
+                    counts = np.bincount(ranked.table.category[mask], minlength=num_classes)
+                    assert counts.tolist() == [row[a] for row in golden[kind][t]], (key, kind, t, a)
+                assert judged.num_objects.tolist() == [row[a] for row in golden["positives"]]
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_tinyperson_recalls_at_false_positives_per_image(name: str) -> None:
+    truth, found = tables(name)
+    ranked = Ranked.of(found, cap=1000, num_classes=len(truth.category_ids))
+    overlaps = find_overlaps(truth, ranked.table)
+    curves = miss_curves(truth, ranked, overlaps=overlaps, rules=MissRate(), ignore_uncertain=True)
+    golden = expected(name, "tiny_miss_rate")
+    np.testing.assert_allclose(FPPI, array(golden["fppi"]), rtol=0, atol=TOLERANCE)
+    assert [size.lower() for size in golden["setups"]] == list(SIZES)
+    for s, setup in enumerate(golden["setups"].values()):
+        recalls = array(setup["recall_at_fppi_TRK"])
+        assert recalls.shape[:2] == (len(THRESHOLDS), len(FPPI))
+        np.testing.assert_allclose(curves.recall[s], recalls, rtol=0, atol=TOLERANCE)
+        assert int(curves.num_objects[s].sum()) == sum(setup["positives"])
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_counting_from_one_changes_only_where_an_id_is_zero(name: str) -> None:
+    data = load_json("metrics", f"{name}.json.gz")
+    counted = TinyPersonProtocol().score(data["gt"], data["detections"])
+    published = TinyPersonProtocol(published_id_zero=True).score(data["gt"], data["detections"])
+    zero = any(entry["id"] == 0 for entry in data["gt"]["annotations"])
+    assert (counted.values == published.values) == (not zero)

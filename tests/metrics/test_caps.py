@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from motedet.metrics.caps import cap_notes, check_caps
+from motedet.metrics.caps import cap_notes, check_caps, image_cap_notes
 from motedet.metrics.tables import DetectionTable, GroundTruthTable
 
 TRUTH = GroundTruthTable.of(
@@ -30,3 +30,10 @@ def test_note_counts_images_and_what_was_left_out() -> None:
     (note,) = cap_notes(found, cap=2, truth=TRUTH)
     assert note.startswith("detection cap reached in 2 images (max 2 per image and class)")
     assert "1 detections were not scored" in note
+
+
+def test_note_of_a_cap_that_classes_share() -> None:
+    found = detections([(0, 0), (0, 1), (0, 1), (1, 1)])
+    assert image_cap_notes(found, cap=4, truth=TRUTH) == ()
+    (note,) = image_cap_notes(found, cap=2, truth=TRUTH)
+    assert note.startswith("detection cap reached in 1 images (max 2 per image); 1 detections")

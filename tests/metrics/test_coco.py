@@ -123,7 +123,7 @@ def test_says_nothing_and_changes_nothing(
 
 
 def test_recipes_tell_protocols_by_kind() -> None:
-    adapter: TypeAdapter[COCOProtocol | AITODProtocol] = TypeAdapter(AnyProtocol)
+    adapter: TypeAdapter[AnyProtocol] = TypeAdapter(AnyProtocol)
     assert adapter.validate_python({"kind": "coco"}) == COCOProtocol()
     short = adapter.validate_python({"kind": "aitod", "max_dets": [100, 300, 1500]})
     assert short == AITODProtocol(max_dets=(100, 300, 1500))

@@ -5,8 +5,18 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from motedet.metrics.matching import MatchPairs, Ranked, judge, match, match_pairs
-from motedet.metrics.tables import Bools, DetectionTable, GroundTruthTable, Ints
+from motedet.metrics.entries import Bools, Ints
+from motedet.metrics.matching import (
+    Ranked,
+    Wishes,
+    absorbing_wishes,
+    judge,
+    match,
+    match_pairs,
+    settle,
+)
+from motedet.metrics.overlaps import find_overlaps
+from motedet.metrics.tables import DetectionTable, GroundTruthTable
 
 Entry = dict[str, object]
 AREAS = [(0.0, 1e10), (0.0, 64.0), (64.0, 256.0)]
@@ -60,11 +70,12 @@ def test_equals_the_published_loop(
     pairs = match_pairs(truth, found, threshold=threshold)
     for low, high in AREAS:
         ignored = truth.crowd | (truth.areas < low) | (truth.areas > high)
-        row = match(pairs, ignored=ignored, crowd=truth.crowd, num_detections=len(found.scores))
+        wishes = Wishes.of(pairs, ignored=ignored, crowd=truth.crowd)
+        row = match(wishes, num_detections=len(found.scores), num_objects=len(ignored))
         expected = greedy(truth, found, ignored=ignored, threshold=threshold)
-        np.testing.assert_array_equal(np.where(row >= 0, pairs.gt[row], -1), expected)
+        np.testing.assert_array_equal(np.where(row >= 0, wishes.gt[row], -1), expected)
         matched = row >= 0
-        np.testing.assert_array_equal(pairs.detection[row[matched]], np.flatnonzero(matched))
+        np.testing.assert_array_equal(wishes.detection[row[matched]], np.flatnonzero(matched))
 
 
 def one_class(
@@ -174,7 +185,61 @@ def test_long_chain_of_displacements_ends() -> None:
     size = 200  # detection i may take object i or i + 1, and prefers i + 1
     detection = np.repeat(np.arange(size), 2)
     gt = np.stack([np.arange(size) + 1, np.arange(size)], axis=1).ravel()
-    pairs = MatchPairs(detection, gt, np.tile([0.9, 0.8], size))
-    none = np.zeros(size + 1, dtype=np.bool_)
-    row = match(pairs, ignored=none, crowd=none, num_detections=size)
-    assert pairs.gt[row].tolist() == list(range(1, size + 1))
+    every = np.ones(2 * size, dtype=np.bool_)
+    wishes = Wishes(detection, gt, np.tile([0.9, 0.8], size), exclusive=every, taking=every)
+    row = match(wishes, num_detections=size, num_objects=size + 1)
+    assert wishes.gt[row].tolist() == list(range(1, size + 1))
+
+
+def test_taking_without_being_alone_keeps_others_out() -> None:
+    # 0 shares object 0 and takes it; 1 wants it for itself and has to go on to object 1.
+    wishes = Wishes(
+        detection=np.array([0, 1, 1]),
+        gt=np.array([0, 0, 1]),
+        overlap=np.ones(3),
+        exclusive=np.array([False, True, True]),
+        taking=np.array([True, True, True]),
+    )
+    assert match(wishes, num_detections=2, num_objects=2).tolist() == [0, 2]
+    later = Wishes(  # the other way round the better detection keeps it, and the other shares it
+        detection=np.array([0, 1]),
+        gt=np.array([0, 0]),
+        overlap=np.ones(2),
+        exclusive=np.array([True, False]),
+        taking=np.array([True, True]),
+    )
+    assert match(later, num_detections=2, num_objects=1).tolist() == [0, 1]
+
+
+def test_no_wishes_leave_all_alone() -> None:
+    none = np.zeros(0, dtype=np.int64)
+    wishes = Wishes(none, none, np.zeros(0), none.astype(np.bool_), none.astype(np.bool_))
+    assert match(wishes, num_detections=2, num_objects=0).tolist() == [-1, -1]
+
+
+def test_ignored_objects_absorb_any_number_after_all_others() -> None:
+    truth, detect = one_class([[0, 0, 10, 10], [0, 0, 40, 40]])
+    found = detect([[0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 5, 5], [38, 38, 4, 4]])
+    ignored = np.array([False, True])
+    excused = np.zeros(4, dtype=np.bool_)
+    wishes = absorbing_wishes(find_overlaps(truth, found), ignored=ignored, thresholds=[0.5])
+    judged = settle(next(wishes), truth, ignored=ignored, excused=excused)
+    assert judged.positive.tolist() == [True, False, False, False]
+    assert judged.false.tolist() == [False, False, False, True]  # a quarter of it is inside
+
+
+def test_cap_over_all_classes_ranks_within_the_image() -> None:
+    truth = GroundTruthTable.of(
+        {"images": [{"id": 1}, {"id": 2}], "categories": [{"id": 1}, {"id": 2}], "annotations": []}
+    )
+    rows = [(1, 2, 0.9), (1, 1, 0.5), (2, 1, 0.1), (1, 1, 0.7), (1, 2, 0.5)]
+    found = DetectionTable.of(
+        [
+            {"image_id": image, "category_id": k, "bbox": [x, 0, 1, 1], "score": score}
+            for x, (image, k, score) in enumerate(rows)
+        ],
+        truth,
+    )
+    ranked = Ranked.over_classes(found, cap=3)
+    assert ranked.table.boxes_xywh[:, 0].tolist() == [3, 1, 0, 2]
+    assert ranked.rank.tolist() == [1, 2, 0, 0]

@@ -69,6 +69,33 @@ def test_id_zero_and_repeated_ids_are_noted() -> None:
     assert "repeat" in notes[1]
 
 
+def test_flags_sizes_and_visibility() -> None:
+    plain = GroundTruthTable.of(truth_of(area=16))
+    assert (plain.ignore.tolist(), plain.uncertain.tolist()) == ([False], [False])
+    assert (plain.sizes.tolist(), plain.visibility.tolist()) == ([4], [1])
+    flagged = GroundTruthTable.of(truth_of(ignore=1, uncertain=True, size=9, vis=0.5))
+    assert (flagged.ignore.tolist(), flagged.uncertain.tolist()) == ([True], [True])
+    assert (flagged.sizes.tolist(), flagged.visibility.tolist()) == ([9], [0.5])
+    assert GroundTruthTable.of(truth_of(vis=0.5, vis_ratio=0.7)).visibility.tolist() == [0.7]
+    assert GroundTruthTable.of(truth_of(area=-4)).sizes.tolist() == [0]
+
+
+def test_renumbered_has_neither_id_zero_nor_its_note() -> None:
+    table = GroundTruthTable.of(truth_of(id=0))
+    assert table.zero_id.tolist() == [True]
+    again = table.renumbered()
+    assert again.zero_id.tolist() == [False]
+    assert again.notes == ()
+
+
+def test_rows_by_index_and_by_mask() -> None:
+    table = GroundTruthTable.of(truth_of())
+    assert len(table[np.array([0, 0])].areas) == 2
+    none = table[np.array([False])]
+    assert none.boxes_xywh.shape == (0, 4)
+    assert none.image_ids.tolist() == [7, 9]
+
+
 def test_repeated_class_names_get_their_id() -> None:
     ground_truth = truth_of() | {"categories": [{"id": 3, "name": "car"}, {"id": 1, "name": "car"}]}
     assert GroundTruthTable.of(ground_truth).classes == ("car (1)", "car (3)")
@@ -95,6 +122,7 @@ def test_whole_floats_and_numpy_numbers_are_accepted() -> None:
         ({"bbox": [1, 2, 3, float("nan")]}, "finite numbers"),
         ({"area": None}, "'area' must be a number; got None"),
         ({"area": float("nan")}, "area must be finite"),
+        ({"size": "small"}, r"annotations\[0\]: 'size' must be a number"),
         ({"id": "a"}, "'id' must be a whole number"),
     ],
     ids=lambda value: str(value)[:30],

@@ -34,3 +34,12 @@ def test_undefined_values() -> None:
     assert not defined(math.inf)
     assert math.isnan(find({"AP_vt": -1.0}, "APvt"))
     assert find({"AP_vt": 0.5}, "APvt") == 0.5
+
+
+def test_tinyperson_and_own_bins() -> None:
+    of = {m.name: m for m in measures(["AP50_tiny", "MR50_tiny1", "AP_2_8", "AR_32+"])}
+    assert of["AP50_tiny"].meaning == "average precision, tiny, IoU 0.50"
+    assert of["MR50_tiny1"].group == "MR"
+    assert of["MR50_tiny1"].lower_is_better
+    assert of["AP_2_8"].meaning == "average precision, 2 to 8 px"
+    assert of["AR_32+"].meaning == "average recall, 32 px and up"

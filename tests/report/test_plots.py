@@ -119,3 +119,12 @@ def test_figures_are_written(tmp_path: Path) -> None:
 def test_a_figure_is_the_same_every_time() -> None:
     first, second = (plots.figure_png(plots.loss_curves(HISTORY)) for _ in range(2))
     assert first == second
+
+
+def test_tinyperson_has_bars_of_its_own() -> None:
+    values = {"AP50_tiny": 0.5, "AP50_tiny1": 0.3, "AP50_tiny2": 0.55, "AP50_small": 0.6}
+    (axes,) = plots.ap_by_size(values).axes
+    labels = [text.get_text() for text in axes.get_xticklabels()]
+    assert labels[0].startswith("AP50, tiny")
+    assert len(labels) == 5
+    assert [round(bar.get_height(), 2) for bar in axes.patches] == [0.5, 0.3, 0.55, 0.0, 0.6]

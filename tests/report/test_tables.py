@@ -111,7 +111,7 @@ def test_no_problems() -> None:
 
 def test_recipes() -> None:
     rows = [
-        RecipeRow(name="rfla/x", detector="FCOS", assigner="RFLA", dataset="A", published_ap=0.211),
+        RecipeRow(name="rfla/x", detector="FCOS", assigner="RFLA", dataset="A", published=0.211),
         RecipeRow(name="demo", detector="FCOS", assigner="RFLA", dataset="scenes"),
     ]
     text = printed(recipes_table(rows))

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from motedet.cli.score import NAMES, Bins, chosen_protocol, refuse_existing, show_scores
 from motedet.cli.views import Flips, Scales, with_views
 
 
@@ -13,8 +14,9 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="Folder of the data set.")],
     *,
     protocol: Annotated[
-        str | None, typer.Option(help="aitod or coco; by default the recipe's.")
+        str | None, typer.Option(help=f"One of {NAMES}; by default the recipe's.")
     ] = None,
+    bins: Bins = None,
     split: Annotated[str, typer.Option(help="val or train.")] = "val",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores here.")] = None,
     detections: Annotated[
@@ -29,13 +31,12 @@ def evaluate(
 ) -> None:
     """Score weights on a data set."""
     from motedet import engine
-    from motedet.cli.score import named_protocol, refuse_existing, show_scores
     from motedet.cli.terminal import quiet_libraries, set_threads
     from motedet.files import write_json
 
     quiet_libraries()
     set_threads(threads)
-    chosen = named_protocol(protocol) if protocol else None
+    chosen = chosen_protocol(protocol, bins)
     refuse_existing([json_file, detections], force=force)
     loaded = with_views(engine.load(weights), scales=scales, flips=flips)
     scores, results = engine.evaluate(

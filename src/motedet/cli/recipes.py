@@ -28,9 +28,10 @@ def recipes(
             detector=_detector(recipe),
             assigner=recipe.model.assigner.kind,
             dataset=recipe.data.dataset.kind,
-            published_ap=recipe.published["AP"] / 100 if "AP" in recipe.published else None,
+            published=published / 100 if published is not None else None,
         )
         for recipe in loaded
+        for published in (recipe.published.get(recipe.protocol.headline),)
     ]
     Console().print(recipes_table(rows))
 

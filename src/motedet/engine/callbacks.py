@@ -65,6 +65,7 @@ class Saving(Callback):
         describe: recipe as JSON, and the class names, which go inside the weights.
         average: the callback that averages weights, if there is one; it must run before this one.
         steps: optimiser steps after which training ends, be it amid an epoch.
+        headline: the score by which weights are the best.
     """
 
     def __init__(
@@ -75,12 +76,14 @@ class Saving(Callback):
         describe: tuple[str, tuple[str, ...]],
         average: MovingAverage | None,
         steps: int,
+        headline: str,
     ) -> None:
         self.folder = folder
         self.batches = batches
         self.describe = describe
         self.average = average
         self.steps = steps
+        self.headline = headline
         self.position = (0, 0)
         self.best_ap = -1.0
         self.saved_at = time.monotonic()
@@ -145,8 +148,8 @@ class Saving(Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save, and note whether the validation was the best."""
         self.position = (trainer.current_epoch + 1, 0)
-        ap = float(trainer.callback_metrics.get("AP", -1.0))
-        better = "AP" in trainer.callback_metrics and (
+        ap = float(trainer.callback_metrics.get(self.headline, -1.0))
+        better = self.headline in trainer.callback_metrics and (
             ap > self.best_ap or not self.folder.best.exists()
         )
         self.best_ap = max(ap, self.best_ap)

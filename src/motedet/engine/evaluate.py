@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from motedet.data import Batch, Catalog, DetectionDataset, coco_dict
 from motedet.engine.class_order import order_classes
@@ -14,6 +14,8 @@ from motedet.metrics import AnyProtocol, Scores, coco_results
 from motedet.structures import Detections, Size
 
 Result = dict[str, Any]
+
+SHOWN: Final = ("AP", "AP50", "AP50_tiny")  # while training; others go to the log
 
 
 @dataclass(frozen=True, slots=True)

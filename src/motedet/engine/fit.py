@@ -212,6 +212,7 @@ def _fit(
         describe=(recipe.model_dump_json(), catalogs[0].classes),
         average=average,
         steps=spec.num_steps(steps_per_epoch),
+        headline=recipe.protocol.headline,
     )
     callbacks = [c for c in (average, saving) if c is not None]
     trainer.callbacks[:0] = callbacks  # type: ignore[attr-defined]  # Lightning sets it late

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from motedet.data import Batch
-from motedet.engine.evaluate import Scoring, batch_results
+from motedet.engine.evaluate import SHOWN, Scoring, batch_results
 from motedet.engine.schedules import build_optimizer, build_scheduler
 from motedet.errors import TrainingError
 from motedet.models.detectors import Detector
@@ -69,7 +69,7 @@ class DetectorModule(L.LightningModule):
         if self.trainer.sanity_checking:
             return
         scores = self.scoring(results)
-        shown = {k: v for k, v in scores.values.items() if k in {"AP", "AP50"}}
+        shown = {k: v for k, v in scores.values.items() if k in SHOWN}
         self.log_dict(shown, prog_bar=True, sync_dist=False)
         self.log_dict({k: v for k, v in scores.values.items() if k not in shown})
 

@@ -10,6 +10,8 @@ import torch
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 from torch import Tensor
 
+from motedet.engine.evaluate import SHOWN
+
 logger = logging.getLogger(__name__)
 
 
@@ -84,7 +86,7 @@ class EpochLines(Callback):
         if not trainer.is_global_zero:
             return
         known = trainer.callback_metrics
-        shown = {"loss": mean} | {k: float(known[k]) for k in ("lr", "AP", "AP50") if k in known}
+        shown = {"loss": mean} | {k: float(known[k]) for k in ("lr", *SHOWN) if k in known}
         spent = time.monotonic() - self.started
         done, total = trainer.current_epoch + 1, trainer.max_epochs or 0
         place = f"epoch {done}/{total}"

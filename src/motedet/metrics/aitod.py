@@ -1,14 +1,16 @@
 """The AI-TOD protocol (Wang et al. 2021; Xu et al. 2022, arXiv 2206.13996), with optimal LRP."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from dataclasses import asdict, dataclass
+from typing import ClassVar, Final, Literal
 
 from motedet.metrics.caps import cap_notes, check_caps
+from motedet.metrics.entries import Entry, uncollected
 from motedet.metrics.olrp import optimal_lrp
 from motedet.metrics.precision import ANY_SIZE, Curves, precision_recall
 from motedet.metrics.scores import UNDEFINED, Scores, class_rows
-from motedet.metrics.tables import DetectionTable, Entry, GroundTruthTable, uncollected
+from motedet.metrics.stamp import Stamp
+from motedet.metrics.tables import DetectionTable, GroundTruthTable
 
 AREAS: Final = (ANY_SIZE, (0.0, 64.0), (64.0, 256.0), (256.0, 1024.0), (1024.0, 1e10))
 LRP_NAMES: Final = ("oLRP", "oLRP_Loc", "oLRP_FP", "oLRP_FN")
@@ -25,6 +27,8 @@ class AITODProtocol:
             largest. (100, 300, 1500) are those of the mmdetection data set class.
         with_lrp: also compute optimal LRP; otherwise its numbers are -1.
     """
+
+    headline: ClassVar[str] = "AP"
 
     kind: Literal["aitod"] = "aitod"
     max_dets: tuple[int, ...] = (1, 100, 1500)
@@ -64,6 +68,7 @@ class AITODProtocol:
             values=_precision_values(curves) | errors,
             per_class=class_rows(truth.classes, columns),
             notes=(*truth.notes, *cap_notes(found, cap=self.max_dets[-1], truth=truth)),
+            stamp=Stamp.of(asdict(self), truth, caps=self.max_dets),
         )
 
 

@@ -1,13 +1,15 @@
 """The COCO protocol (Lin et al. 2014, arXiv 1405.0312)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from dataclasses import asdict, dataclass
+from typing import ClassVar, Final, Literal
 
 from motedet.metrics.caps import cap_notes, check_caps
+from motedet.metrics.entries import Entry, uncollected
 from motedet.metrics.precision import ANY_SIZE, precision_recall
 from motedet.metrics.scores import Scores, class_rows
-from motedet.metrics.tables import DetectionTable, Entry, GroundTruthTable, uncollected
+from motedet.metrics.stamp import Stamp
+from motedet.metrics.tables import DetectionTable, GroundTruthTable
 
 AREAS: Final = (ANY_SIZE, (0.0, 1024.0), (1024.0, 9216.0), (9216.0, 1e10))
 
@@ -19,6 +21,8 @@ class COCOProtocol:
     Attributes:
         max_dets: caps on the detections per image and class; AP uses the largest.
     """
+
+    headline: ClassVar[str] = "AP"
 
     kind: Literal["coco"] = "coco"
     max_dets: tuple[int, ...] = (1, 10, 100)
@@ -58,4 +62,5 @@ class COCOProtocol:
             {"AP": curves.class_ap(), "AP50": curves.class_ap(iou=0.5)},
         )
         notes = (*truth.notes, *cap_notes(found, cap=self.max_dets[-1], truth=truth))
-        return Scores(values=values, per_class=rows, notes=notes)
+        stamp = Stamp.of(asdict(self), truth, caps=self.max_dets)
+        return Scores(values=values, per_class=rows, notes=notes, stamp=stamp)

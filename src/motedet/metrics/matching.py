@@ -1,29 +1,30 @@
-"""Which detection finds which object: the greedy rule of COCO for all images at once.
+"""Which detection finds which object: the greedy rules of the protocols for all images at once.
 
 Detections choose in the order of their scores, each the best object that is still free. That is
 the stable matching in which every object prefers the higher score, so deferred acceptance finds
 it in a few rounds over whole arrays, with no loop over images, detections or objects.
 """
 
-import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from motedet.metrics.tables import Bools, DetectionTable, Floats, GroundTruthTable, Ints
+from motedet.metrics.entries import Bools, Floats, Ints
+from motedet.metrics.overlaps import Overlaps, find_overlaps
+from motedet.metrics.tables import DetectionTable, GroundTruthTable
 
-PAIRS_AT_ONCE: Final = 1 << 18  # a few arrays of this length stay in the cache
 JUST_BELOW_ONE: Final = 1 - 1e-10  # the published evaluators' bound on a threshold
 
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """Detections sorted by image, class and falling score, capped per image and class.
+    """Detections sorted by image, class and falling score, as far as a cap allows.
 
     Attributes:
         table: D detections.
-        rank: [D] 0-based place within its image and class.
+        rank: [D] 0-based place within what the cap is for, an image and class.
     """
 
     table: DetectionTable
@@ -40,9 +41,23 @@ class Ranked:
         """
         group = found.image * num_classes + found.category  # [D]
         order = np.lexsort((-found.scores, group))
-        rank = _place_in_run(group[order])
+        rank = place_in_run(group[order])
         kept = rank < cap
         return cls(found[order[kept]], rank[kept])
+
+    @classmethod
+    def over_classes(cls, found: DetectionTable, *, cap: int) -> "Ranked":
+        """Sort, and cap per image over all classes; the rank is the place within the image.
+
+        Args:
+            found: in file order.
+            cap: largest number of detections per image.
+        """
+        order = np.lexsort((-found.scores, found.image))
+        rank = place_in_run(found.image[order])
+        order, rank = order[rank < cap], rank[rank < cap]
+        by_class = np.lexsort((found.category[order], found.image[order]))
+        return cls(found[order[by_class]], rank[by_class])
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +76,56 @@ class MatchPairs:
     detection: Ints
     gt: Ints
     overlap: Floats
+
+    @classmethod
+    def of(cls, overlaps: Overlaps, *, crowd: Bools, threshold: float) -> "MatchPairs":
+        """The pairs that may match at a threshold, in order.
+
+        Args:
+            overlaps: all pairs with area in common.
+            crowd: [G].
+            threshold: smallest overlap.
+        """
+        overlap = np.where(crowd[overlaps.gt], overlaps.iod, overlaps.iou)  # [pairs]
+        near = np.flatnonzero(overlap >= min(threshold, JUST_BELOW_ONE))  # [E]
+        detection, gt, overlap = overlaps.detection[near], overlaps.gt[near], overlap[near]
+        order = np.lexsort((-gt, -overlap, detection))
+        return cls(detection[order], gt[order], overlap[order])
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What each detection wants, best first.
+
+    Sorted by detection, then by preference.
+
+    Attributes:
+        detection: [E] row of the ranked detections.
+        gt: [E] row of the ground truth.
+        overlap: [E] of the two.
+        exclusive: [E] whether the object must be free.
+        taking: [E] whether the object is taken afterwards; so are all exclusive ones.
+    """
+
+    detection: Ints
+    gt: Ints
+    overlap: Floats
+    exclusive: Bools
+    taking: Bools
+
+    @classmethod
+    def of(cls, pairs: MatchPairs, *, ignored: Bools, crowd: Bools) -> "Wishes":
+        """The wishes of the COCO rules.
+
+        Args:
+            pairs: E candidates.
+            ignored: [G] objects that a detection takes only if no other is free.
+            crowd: [G] objects that any number of detections may take.
+        """
+        order = np.argsort(2 * pairs.detection + ignored[pairs.gt], kind="stable")  # [E]
+        gt = pairs.gt[order]
+        exclusive = ~crowd[gt]
+        return cls(pairs.detection[order], gt, pairs.overlap[order], exclusive, exclusive)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,33 +153,13 @@ def match_pairs(truth: GroundTruthTable, found: DetectionTable, *, threshold: fl
         found: D detections, sorted as `Ranked` does.
         threshold: smallest overlap.
     """
-    num_classes = len(truth.category_ids)
-    group = truth.image * num_classes + truth.category  # [G]
-    by_group = np.argsort(group, kind="stable")  # [G]
-    sizes = np.bincount(group, minlength=len(truth.image_ids) * num_classes)
-    starts = sizes.cumsum() - sizes
-    group_found = found.image * num_classes + found.category  # [D]
-    per_detection, first = sizes[group_found], starts[group_found]  # [D], [D]
-    ends = per_detection.cumsum()
-    total = int(ends[-1]) if len(ends) else 0
-    cuts = np.searchsorted(ends, np.arange(PAIRS_AT_ONCE, total, PAIRS_AT_ONCE), side="right")
-    bounds = np.unique([0, *cuts.tolist(), len(ends)]).tolist()
-    parts = [_no_pairs()]
-    for low, high in itertools.pairwise(bounds):
-        count = per_detection[low:high]
-        detection = np.repeat(np.arange(low, high), count)  # [pairs of this part]
-        offset = np.arange(len(detection)) - np.repeat(count.cumsum() - count, count)
-        gt = by_group[first[detection] + offset]
-        overlap = _overlap(found.boxes_xywh[detection], truth.boxes_xywh[gt], truth.crowd[gt])
-        near = overlap >= min(threshold, JUST_BELOW_ONE)
-        parts.append(MatchPairs(detection[near], gt[near], overlap[near]))
-    return _sorted(parts)
+    return MatchPairs.of(find_overlaps(truth, found), crowd=truth.crowd, threshold=threshold)
 
 
 def judge(
     pairs: MatchPairs, truth: GroundTruthTable, found: DetectionTable, *, area: tuple[float, float]
 ) -> Judged:
-    """Match within an area range and count.
+    """Match within an area range by the COCO rules, and count.
 
     Args:
         pairs: of the threshold in question.
@@ -122,93 +167,109 @@ def judge(
         found: D detections, sorted as `Ranked` does.
         area: smallest and largest area, both inside.
     """
+    ignored = truth.crowd | outside(truth.areas, area)  # [G]
+    wishes = Wishes.of(pairs, ignored=ignored, crowd=truth.crowd)
+    return settle(wishes, truth, ignored=ignored, excused=outside(found.areas, area))
+
+
+def absorbing_wishes(
+    overlaps: Overlaps,
+    *,
+    ignored: Bools,
+    thresholds: Iterable[float],
+    excused: Bools | None = None,
+) -> Iterator[Wishes]:
+    """The wishes of rules by which ignored objects take in any number of detections.
+
+    Ignored objects come last, and their overlap is intersection over the detection's area.
+
+    Args:
+        overlaps: E pairs with area in common.
+        ignored: [G].
+        thresholds: smallest overlaps, one after another.
+        excused: [E] pairs that are enough without the overlap, if the object is ignored.
+
+    Yields:
+        Those of each threshold.
+    """
+    free = ~ignored[overlaps.gt]  # [E]
+    overlap = np.where(free, overlaps.iou, overlaps.iod)
+    always = np.zeros_like(free) if excused is None else excused & ~free
+    order = np.lexsort((-overlaps.gt, -overlap, ~free, overlaps.detection))
+    for threshold in thresholds:
+        near = (overlap >= min(threshold, JUST_BELOW_ONE)) | always
+        rows = order[near[order]]
+        detection, gt, taken = overlaps.detection[rows], overlaps.gt[rows], free[rows]
+        yield Wishes(detection, gt, overlap[rows], exclusive=taken, taking=taken)
+
+
+def outside(areas: Floats, area: tuple[float, float]) -> Bools:
+    """[N] whether each of [N] areas is outside a range, both of whose ends are inside."""
     low, high = area
-    ignored = truth.crowd | (truth.areas < low) | (truth.areas > high)  # [G]
-    row = match(pairs, ignored=ignored, crowd=truth.crowd, num_detections=len(found.scores))  # [D]
+    return (areas < low) | (areas > high)
+
+
+def settle(wishes: Wishes, truth: GroundTruthTable, *, ignored: Bools, excused: Bools) -> Judged:
+    """Match by any rules, and count.
+
+    Args:
+        wishes: of D detections.
+        truth: G objects.
+        ignored: [G] objects that do not count, nor do detections that take them.
+        excused: [D] detections that do not count if they find nothing.
+    """
+    row = match(wishes, num_detections=len(excused), num_objects=len(ignored))  # [D]
     matched = row >= 0
-    gt = np.full(len(row), -1)
-    gt[matched] = pairs.gt[row[matched]]  # [D]
+    gt = wishes.gt[row[matched]]  # [matched]
     overlap = np.zeros(len(row))
-    overlap[matched] = pairs.overlap[row[matched]]
-    excused = np.zeros(len(row), dtype=np.bool_)
-    excused[matched] = ignored[gt[matched]]  # [D]
+    overlap[matched] = wishes.overlap[row[matched]]
     # The published evaluators store the match as the object's id, so 0 reads as "no match".
     known = matched.copy()
-    known[matched] = ~truth.zero_id[gt[matched]]
-    excused |= ~known & ((found.areas < low) | (found.areas > high))
+    known[matched] = ~truth.zero_id[gt]
+    uncounted = ~known & excused
+    uncounted[matched] |= ignored[gt]
     return Judged(
-        positive=known & ~excused,
-        false=~known & ~excused,
+        positive=known & ~uncounted,
+        false=~known & ~uncounted,
         overlap=overlap,
-        num_objects=np.bincount(truth.category[~ignored], minlength=len(truth.category_ids)),
+        num_objects=np.bincount(truth.category[~ignored], minlength=truth.num_classes),
     )
 
 
-def match(pairs: MatchPairs, *, ignored: Bools, crowd: Bools, num_detections: int) -> Ints:
+def match(wishes: Wishes, *, num_detections: int, num_objects: int) -> Ints:
     """Give each detection its object, best score first.
 
     Args:
-        pairs: E candidates.
-        ignored: [G] objects that a detection takes only if no other is free.
-        crowd: [G] objects that any number of detections may take.
+        wishes: E of them.
         num_detections: D.
+        num_objects: G.
 
     Returns:
-        [D] row of the pair that matched, -1 where there is none.
+        [D] the wish that came true, -1 where there is none.
     """
-    wish = np.argsort(2 * pairs.detection + ignored[pairs.gt], kind="stable")  # [E]
-    detection, gt = pairs.detection[wish], pairs.gt[wish]  # [E], [E]
+    detection, gt = wishes.detection, wishes.gt  # [E], [E]
     row = np.full(num_detections, -1)  # the wish that each detection holds
-    holder = np.full(len(ignored), num_detections)  # the detection that each object holds
+    first_taker = np.full(num_objects, num_detections)  # the best detection that took each object
     active = np.flatnonzero(np.diff(detection, prepend=-1))  # first wish of each detection
     while len(active):
-        applicant, wanted = detection[active], gt[active]
-        row[applicant] = active
-        before = holder[wanted]
-        exclusive = ~crowd[wanted]
-        np.minimum.at(holder, wanted[exclusive], applicant[exclusive])
-        lost = exclusive & (holder[wanted] != applicant)
-        displaced = before[exclusive & ~lost & (before < num_detections)]
-        losers = np.concatenate([applicant[lost], displaced])
-        following = row[losers] + 1
-        row[losers] = -1
-        more = following < len(detection)
-        losers, following = losers[more], following[more]
-        active = following[detection[following] == losers]
-    matched = row >= 0
-    row[matched] = wish[row[matched]]
+        row[detection[active]] = active
+        takers = active[wishes.taking[active]]
+        touched = gt[takers]
+        before = first_taker[touched]
+        np.minimum.at(first_taker, touched, detection[takers])
+        displaced = np.unique(before[(before < num_detections) & (before > first_taker[touched])])
+        holders = np.concatenate([active, row[displaced]])
+        holders = holders[wishes.exclusive[holders]]
+        lost = holders[first_taker[gt[holders]] < detection[holders]]
+        row[detection[lost]] = -1
+        following = lost + 1
+        following = following[following < len(detection)]
+        active = following[detection[following] == detection[following - 1]]
     return row
 
 
-def _place_in_run(values: Ints) -> Ints:
+def place_in_run(values: Ints) -> Ints:
     """[N] 0-based position of each value within its run of equal neighbours."""
     starts = np.flatnonzero(np.diff(values, prepend=-1))
     lengths = np.diff(starts, append=len(values))
     return np.arange(len(values)) - np.repeat(starts, lengths)
-
-
-def _overlap(found: Floats, objects: Floats, crowd: Bools) -> Floats:
-    """[E] IoU of [E, 4] xywh boxes, over the detection's own area for crowds."""
-    low = np.maximum(found[:, :2], objects[:, :2])  # [E, 2]
-    high = np.minimum(found[:, :2] + found[:, 2:], objects[:, :2] + objects[:, 2:])  # [E, 2]
-    sides = (high - low).clip(min=0)
-    inter = sides[:, 0] * sides[:, 1]  # [E]
-    area = found[:, 2] * found[:, 3]
-    union = np.where(crowd, area, area + objects[:, 2] * objects[:, 3] - inter)
-    overlap = np.zeros(len(inter))
-    np.divide(inter, union, out=overlap, where=inter > 0)
-    return overlap
-
-
-def _no_pairs() -> MatchPairs:
-    empty = np.zeros(0, dtype=np.int64)
-    return MatchPairs(empty, empty, np.zeros(0))
-
-
-def _sorted(parts: list[MatchPairs]) -> MatchPairs:
-    """The parts joined, in the order of preference."""
-    detection = np.concatenate([part.detection for part in parts])
-    gt = np.concatenate([part.gt for part in parts])
-    overlap = np.concatenate([part.overlap for part in parts])
-    order = np.lexsort((-gt, -overlap, detection))
-    return MatchPairs(detection[order], gt[order], overlap[order])

@@ -6,9 +6,10 @@ from typing import Final
 
 import numpy as np
 
+from motedet.metrics.entries import Floats, Ints
 from motedet.metrics.matching import Judged, Ranked, judge, match_pairs
 from motedet.metrics.scores import UNDEFINED, mean_defined
-from motedet.metrics.tables import DetectionTable, Floats, GroundTruthTable, Ints
+from motedet.metrics.tables import DetectionTable, GroundTruthTable
 
 TAU: Final = 0.5  # the first COCO threshold
 PARTS: Final = 5

@@ -11,8 +11,9 @@ from typing import Final, TypeAlias, cast
 import numpy as np
 from faster_coco_eval import COCOeval_faster
 
+from motedet.metrics.entries import Floats, Ints
 from motedet.metrics.scores import mean_defined
-from motedet.metrics.tables import DetectionTable, Floats, GroundTruthTable, Ints
+from motedet.metrics.tables import DetectionTable, GroundTruthTable
 
 IOU_THRESHOLDS: Final = np.linspace(0.5, 0.95, 10)
 ONE_CLASS: Final = 1

@@ -11,13 +11,8 @@ import torch
 from torch import Tensor
 
 from motedet.errors import DataError
-from motedet.metrics.tables import (
-    DetectionTable,
-    GroundTruthTable,
-    checked_entries,
-    checked_sections,
-    uncollected,
-)
+from motedet.metrics.entries import checked_entries, checked_sections, uncollected
+from motedet.metrics.tables import DetectionTable, GroundTruthTable
 from motedet.structures import Detections
 
 GZIP_MAGIC: Final = b"\x1f\x8b"

@@ -7,6 +7,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from motedet.metrics.stamp import Stamp
+
 UNDEFINED: Final = -1.0
 
 
@@ -18,19 +20,22 @@ class Scores:
         values: the protocol's numbers in its published order; fractions, -1 = undefined.
         per_class: class name -> number name -> value, -1 = undefined.
         notes: what a reader of the numbers has to know, one sentence each.
+        stamp: the protocol and the data; None where nothing was scored.
     """
 
     values: dict[str, float]
     per_class: dict[str, dict[str, float]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    stamp: Stamp | None = None
 
     def as_dict(self) -> dict[str, object]:
         """The record in JSON's types."""
-        return {
+        record: dict[str, object] = {
             "values": dict(self.values),
             "per_class": {name: dict(row) for name, row in self.per_class.items()},
             "notes": list(self.notes),
         }
+        return record if self.stamp is None else record | {"stamp": self.stamp.as_dict()}
 
 
 def mean_defined(values: NDArray[np.float64]) -> float:

@@ -1,25 +1,36 @@
-"""COCO dictionaries as arrays, checked once.
+"""COCO dictionaries as arrays.
 
 The dictionaries are only read. Images and categories are numbered by ascending id, because that
 order decides ties in the published evaluators.
 """
 
-import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import chain
-from typing import cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from motedet.errors import DataError
+from motedet.metrics.entries import (
+    Bools,
+    Entry,
+    Floats,
+    Ints,
+    box_column,
+    checked_entries,
+    checked_sections,
+    flag_column,
+    id_column,
+    number_column,
+    optional_column,
+    places,
+    refuse,
+    unique_ids,
+)
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-Entry = Mapping[str, object]
+ZERO_ID_NOTE: Final = (
+    "an annotation has id 0: as in the published evaluators, a match to it counts as a "
+    "false positive; number annotations from 1."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +46,10 @@ class GroundTruthTable:
         boxes_xywh: [G, 4] pixels.
         areas: [G] the file's `area`, or width times height where it has none.
         crowd: [G] regions that absorb any number of detections and are never missed.
+        ignore: [G] the file's `ignore`, which COCO and AI-TOD do not read.
+        uncertain: [G] TinyPerson's `uncertain`.
+        sizes: [G] the file's `size`, or the square root of the area where it has none.
+        visibility: [G] the file's `vis_ratio` or `vis`, or 1 where it has neither.
         zero_id: [G] whether the annotation id is 0, which the published evaluators misread.
         notes: what was unusual.
     """
@@ -47,6 +62,10 @@ class GroundTruthTable:
     boxes_xywh: Floats
     areas: Floats
     crowd: Bools
+    ignore: Bools
+    uncertain: Bools
+    sizes: Floats
+    visibility: Floats
     zero_id: Bools
     notes: tuple[str, ...] = ()
 
@@ -60,23 +79,57 @@ class GroundTruthTable:
         sections = checked_sections(ground_truth)
         images, categories = sections["images"], sections["categories"]
         objects = sections["annotations"]
-        image_ids = _unique_ids(images, "images")
-        category_ids = _unique_ids(categories, "categories")
-        boxes = _boxes(objects, "annotations")
+        image_ids = unique_ids(images, "images")
+        category_ids = unique_ids(categories, "categories")
+        boxes = box_column(objects, "annotations")
         areas, area_notes = _areas(objects, boxes)
         ids, id_notes = _annotation_ids(objects)
-        names = {int(_id(c["id"])): str(c.get("name", c["id"])) for c in categories}
+        visibility = optional_column(
+            objects, "annotations", key="vis", default=np.ones(len(objects))
+        )
         return cls(
             image_ids=image_ids,
             category_ids=category_ids,
-            classes=_distinct([names[i] for i in category_ids.tolist()], category_ids.tolist()),
-            image=_places(objects, "annotations", key="image_id", known=image_ids),
-            category=_places(objects, "annotations", key="category_id", known=category_ids),
+            classes=_class_names(categories),
+            image=places(objects, "annotations", key="image_id", known=image_ids),
+            category=places(objects, "annotations", key="category_id", known=category_ids),
             boxes_xywh=boxes,
             areas=areas,
-            crowd=np.array([bool(entry.get("iscrowd", 0)) for entry in objects], dtype=np.bool_),
+            crowd=flag_column(objects, key="iscrowd"),
+            ignore=flag_column(objects, key="ignore"),
+            uncertain=flag_column(objects, key="uncertain"),
+            sizes=optional_column(
+                objects, "annotations", key="size", default=np.sqrt(areas.clip(min=0))
+            ),
+            visibility=optional_column(objects, "annotations", key="vis_ratio", default=visibility),
             zero_id=ids == 0,
             notes=(*area_notes, *id_notes),
+        )
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.category_ids)
+
+    def renumbered(self) -> "GroundTruthTable":
+        """The same objects with ids from 1, so that a match to any of them counts."""
+        notes = tuple(note for note in self.notes if note != ZERO_ID_NOTE)
+        return replace(self, zero_id=np.zeros_like(self.zero_id), notes=notes)
+
+    def __getitem__(self, rows: Ints | Bools) -> "GroundTruthTable":
+        """The objects of an int64 index or a bool mask, in the same images and classes."""
+        return replace(
+            self,
+            image=self.image[rows],
+            category=self.category[rows],
+            boxes_xywh=self.boxes_xywh[rows],
+            areas=self.areas[rows],
+            crowd=self.crowd[rows],
+            ignore=self.ignore[rows],
+            uncertain=self.uncertain[rows],
+            sizes=self.sizes[rows],
+            visibility=self.visibility[rows],
+            zero_id=self.zero_id[rows],
         )
 
 
@@ -104,12 +157,12 @@ class DetectionTable:
             DataError: naming the entry that cannot be used.
         """
         checked_entries(detections, "detections")
-        scores = _numbers(detections, "detections", key="score")
-        _refuse(~np.isfinite(scores), detections, "detections", "score must be a finite number")
+        scores = number_column(detections, "detections", key="score")
+        refuse(~np.isfinite(scores), detections, "detections", "score must be a finite number")
         return cls(
-            image=_places(detections, "detections", key="image_id", known=truth.image_ids),
-            category=_places(detections, "detections", key="category_id", known=truth.category_ids),
-            boxes_xywh=_boxes(detections, "detections"),
+            image=places(detections, "detections", key="image_id", known=truth.image_ids),
+            category=places(detections, "detections", key="category_id", known=truth.category_ids),
+            boxes_xywh=box_column(detections, "detections"),
             scores=scores,
         )
 
@@ -118,219 +171,40 @@ class DetectionTable:
         """[D] width times height."""
         return self.boxes_xywh[:, 2] * self.boxes_xywh[:, 3]
 
-    def __getitem__(self, rows: Ints) -> "DetectionTable":
-        """The detections of an int64 index."""
+    def __getitem__(self, rows: Ints | Bools) -> "DetectionTable":
+        """The detections of an int64 index or a bool mask."""
         return DetectionTable(
             self.image[rows], self.category[rows], self.boxes_xywh[rows], self.scores[rows]
         )
 
 
-def checked_sections(ground_truth: object) -> dict[str, Sequence[Entry]]:
-    """The lists of a COCO dictionary that matter here.
-
-    Raises:
-        DataError: saying what is missing.
-    """
-    if not isinstance(ground_truth, Mapping):
-        raise DataError(
-            "the ground truth must be a COCO object with images, annotations and categories; "
-            f"got {_short(ground_truth)}."
-        )
-    sections: dict[str, Sequence[Entry]] = {}
-    for key in ("images", "annotations", "categories"):
-        if key not in ground_truth:
-            raise DataError(
-                f"the ground truth needs a list named {key!r}; it has {[*ground_truth]}."
-            )
-        sections[key] = checked_entries(ground_truth[key], key)
-    return sections
-
-
-def checked_entries(entries: object, section: str) -> Sequence[Entry]:
-    """The value itself, if it is a list of objects.
-
-    Raises:
-        DataError: naming the section or the first other entry.
-    """
-    if not isinstance(entries, list | tuple):
-        raise DataError(f"{section} must be a list; got {_short(entries)}.")
-    if not set(map(type, entries)) <= {dict}:
-        for row, entry in enumerate(entries):
-            if not isinstance(entry, Mapping):
-                raise DataError(f"{section}[{row}] must be an object; got {_short(entry)}.")
-    return entries
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Hold back the cyclic garbage collector while millions of small objects are made.
-
-    They form no cycles, and looking for some again and again takes a third of the time.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _refuse(bad: Bools, entries: Sequence[Entry], section: str, rule: str) -> None:
-    """Raise for the first row of a [N] mask."""
-    if bad.any():
-        row = int(bad.argmax())
-        raise DataError(f"{section}[{row}]: {rule}; got {_short(entries[row])}.")
-
-
-def _column(entries: Sequence[Entry], section: str, *, key: str) -> list[object]:
-    """The values of one key of all entries."""
-    try:
-        return [entry[key] for entry in entries]
-    except KeyError:
-        missing = np.array([key not in entry for entry in entries], dtype=np.bool_)
-        _refuse(missing, entries, section, f"{key!r} is missing")
-        raise
-
-
-def _check_each(
-    values: Sequence[object], section: str, *, key: str, rule: str, good: Callable[[object], bool]
-) -> None:
-    """Raise for the first value that is not good; the caller has seen that there may be one."""
-    for row, value in enumerate(values):
-        if not good(value):
-            raise DataError(f"{section}[{row}]: {key!r} must be {rule}; got {_short(value)}.")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-
-
-def _is_id(value: object) -> bool:
-    """Whole numbers, also those that some writers store as 3.0."""
-    return _is_number(value) and float(cast("float", value)).is_integer()
-
-
-def _id(value: object) -> int:
-    if not _is_id(value):
-        raise DataError(f"an id must be a whole number; got {_short(value)}.")
-    return int(cast("int", value))
-
-
-def _numbers(entries: Sequence[Entry], section: str, *, key: str) -> Floats:
-    """[N] one number of each entry."""
-    values = _column(entries, section, key=key)
-    if not set(map(type, values)) <= {float, int}:
-        _check_each(values, section, key=key, rule="a number", good=_is_number)
-    return np.array(values, dtype=np.float64)
-
-
-def _ids(entries: Sequence[Entry], section: str, *, key: str) -> Ints:
-    """[N] one id of each entry."""
-    values = _column(entries, section, key=key)
-    if not set(map(type, values)) <= {int}:
-        _check_each(values, section, key=key, rule="a whole number", good=_is_id)
-    try:
-        return np.array(values, dtype=np.int64)
-    except OverflowError as error:
-        raise DataError(f"{section}: a {key!r} does not fit into 64 bits.") from error
-
-
-def _unique_ids(entries: Sequence[Entry], section: str) -> Ints:
-    """[N] ascending ids of the images or categories."""
-    ids = _ids(entries, section, key="id")
-    ascending, counts = np.unique(ids, return_counts=True)
-    if not len(ascending):
-        raise DataError(f"the ground truth has no {section}: there is nothing to score.")
-    if len(ascending) < len(ids):
-        twice = int(ascending[counts > 1][0])
-        raise DataError(f"{section}: id {twice} occurs {int(counts.max())} times.")
-    return ascending
-
-
-def _places(entries: Sequence[Entry], section: str, *, key: str, known: Ints) -> Ints:
-    """[N] position of each entry's id among the known ones."""
-    ids = _ids(entries, section, key=key)
-    place = np.searchsorted(known, ids).clip(max=len(known) - 1)  # [N]
-    unknown = known[place] != ids
-    if unknown.any():
-        row = int(unknown.argmax())
-        kind = key.removesuffix("_id")
-        raise DataError(
-            f"{section}[{row}]: {key} {int(ids[row])} is not in the ground truth, which has "
-            f"{len(known)} {kind} ids from {int(known[0])} to {int(known[-1])}."
-        )
-    return place.astype(np.int64)
-
-
-def _boxes(entries: Sequence[Entry], section: str) -> Floats:
-    """[N, 4] the boxes as they stand in the file, xywh."""
-    values = _column(entries, section, key="bbox")
-    rule = "four numbers [x, y, width, height]"
-    if not set(map(type, values)) <= {list, tuple}:
-        _check_each(values, section, key="bbox", rule=rule, good=_is_box)
-    rows = cast("list[Sequence[object]]", values)
-    numbers = list(chain.from_iterable(rows))
-    if not (set(map(len, rows)) <= {4} and set(map(type, numbers)) <= {float, int}):
-        _check_each(rows, section, key="bbox", rule=rule, good=_is_box)
-    boxes = np.array(numbers, dtype=np.float64).reshape(-1, 4)
-    good = np.isfinite(boxes) & (boxes >= (-np.inf, -np.inf, 0, 0))  # [N, 4]
-    _refuse(
-        np.asarray(~good.all(axis=1)),
-        entries,
-        section,
-        "a box needs finite numbers and no negative width or height",
-    )
-    return boxes
-
-
-def _is_box(value: object) -> bool:
-    return (
-        isinstance(value, list | tuple | np.ndarray)
-        and len(value) == 4
-        and all(map(_is_number, value))
-    )
-
-
 def _areas(objects: Sequence[Entry], boxes: Floats) -> tuple[Floats, tuple[str, ...]]:
     """[G] areas of the objects, and a note where they had to be computed."""
-    bare = np.array(["area" not in entry for entry in objects], dtype=np.bool_)
     computed = boxes[:, 2] * boxes[:, 3]
-    if not bare.any():
-        areas = _numbers(objects, "annotations", key="area")
-        _refuse(~np.isfinite(areas), objects, "annotations", "area must be finite")
-        return areas, ()
-    filled = [
-        {"area": area} | dict(entry) for entry, area in zip(objects, computed.tolist(), strict=True)
-    ]
-    note = f"{int(bare.sum())} annotations have no area: width times height was used."
-    return _numbers(filled, "annotations", key="area"), (note,)
+    areas = optional_column(objects, "annotations", key="area", default=computed)
+    bare = sum("area" not in entry for entry in objects)
+    note = f"{bare} annotations have no area: width times height was used."
+    return areas, (note,) if bare else ()
 
 
 def _annotation_ids(objects: Sequence[Entry]) -> tuple[Ints, tuple[str, ...]]:
     """[G] ids of the objects, and notes on ids that the published evaluators misread."""
     if not any("id" in entry for entry in objects):
         return np.arange(1, len(objects) + 1, dtype=np.int64), ()
-    ids = _ids(objects, "annotations", key="id")
+    ids = id_column(objects, "annotations", key="id")
     notes = []
     if (ids == 0).any():
-        notes.append(
-            "an annotation has id 0: as in the published evaluators, a match to it counts as a "
-            "false positive; number annotations from 1."
-        )
+        notes.append(ZERO_ID_NOTE)
     if len(np.unique(ids)) < len(ids):
         notes.append("annotation ids repeat: each entry was counted as an object of its own.")
     return ids, tuple(notes)
 
 
-def _distinct(names: list[str], ids: list[int]) -> tuple[str, ...]:
-    """Class names that can be keys: a repeated one gets its id."""
-    return tuple(
-        name if names.count(name) == 1 else f"{name} ({i})"
-        for name, i in zip(names, ids, strict=True)
+def _class_names(categories: Sequence[Entry]) -> tuple[str, ...]:
+    """Names that can be keys, by ascending id: a repeated one gets its id."""
+    ids = id_column(categories, "categories", key="id").tolist()
+    listed = sorted(
+        (i, str(entry.get("name", i))) for i, entry in zip(ids, categories, strict=True)
     )
+    names = [name for _, name in listed]
+    return tuple(name if names.count(name) == 1 else f"{name} ({i})" for i, name in listed)

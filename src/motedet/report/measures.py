@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-GROUPS: Final = ("AP", "AP by size", "AR", "AR by size", "oLRP", "other")
+GROUPS: Final = ("AP", "AP by size", "AR", "AR by size", "MR", "oLRP", "other")
 _AITOD_SIZES: Final = {
     "vt": "very tiny, 2 to 8 px",
     "t": "tiny, 8 to 16 px",
@@ -24,6 +24,9 @@ _OLRP: Final = {
     "fp": "its false-positive part, 1 - precision",
     "fn": "its missed part, 1 - recall",
 }
+_NOUNS: Final = {"AP": "average precision", "AR": "average recall", "MR": "miss rate"}
+_TINYPERSON: Final = re.compile(r"(AP|AR|MR)(\d\d)_(all|tiny[123]?|small|reasonable)")
+_BIN: Final = re.compile(r"(AP|AR)_(\d[\d.]*)(?:_(\d[\d.]*)|\+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,14 @@ def measure(name: str, *, aitod: bool) -> Measure:
         aitod: whether sizes are those of AI-TOD rather than COCO.
     """
     key = canonical(name)
+    if found := _TINYPERSON.fullmatch(name):
+        kind, iou, size = found.groups()
+        meaning = f"{_NOUNS[kind]}, {size}, IoU 0.{iou}"
+        return Measure(name, kind, meaning, lower_is_better=kind == "MR")
+    if found := _BIN.fullmatch(name):
+        kind, low, high = found.groups()
+        limits = f"{low} to {high} px" if high else f"{low} px and up"
+        return Measure(name, f"{kind} by size", f"{_NOUNS[kind]}, {limits}")
     if key.startswith("olrp"):
         return Measure(name, "oLRP", _OLRP.get(key[4:], ""), lower_is_better=True)
     kind, rest = key[:2], key[2:]

@@ -222,7 +222,7 @@ def _figures(context: ReportContext) -> dict[str, Markup]:
             "Average precision over epochs",
         ),
         "ap_by_size": (
-            not math.isnan(find(context.values, "AP")),
+            any(not math.isnan(find(context.values, n)) for n in ("AP", "AP50tiny")),
             lambda theme: plots.ap_by_size(context.values, theme=theme),
             "Average precision in each size bin",
         ),

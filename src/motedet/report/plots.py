@@ -37,6 +37,14 @@ _COCO_BARS: Final = (
 )
 
 
+_TINYPERSON_BARS: Final = (
+    ("AP50tiny1", "tiny1\n2-8 px", BIN_COLOURS[1]),
+    ("AP50tiny2", "tiny2\n8-12 px", BIN_COLOURS[2]),
+    ("AP50tiny3", "tiny3\n12-20 px", BIN_COLOURS[3]),
+    ("AP50small", "small\n20-32 px", BIN_COLOURS[4]),
+)
+
+
 def size_histogram(sizes: Mapping[str, FloatArray], *, theme: Theme = LIGHT) -> Figure:
     """Share of objects over size, on a logarithmic axis shaded by AI-TOD's bins.
 
@@ -226,7 +234,9 @@ def ap_over_epochs(history: History, *, theme: Theme = LIGHT) -> Figure:
 def _known_curves(scores: Mapping[str, Series]) -> dict[str, Series]:
     """The AP curves worth drawing, without undefined points."""
     wanted = ("AP", "AP50", "APvt", "APt", "APs", "APm")
-    if not is_aitod(scores):
+    if "AP50_tiny" in scores:
+        wanted = ("AP50tiny", "AP50tiny1", "AP50tiny2", "AP50tiny3", "AP50small")
+    elif not is_aitod(scores):
         wanted = ("AP", "AP50", "AP75", "APs", "APm", "APl")
     spelt = {name.replace("_", ""): series for name, series in scores.items()}
     curves = {}
@@ -271,6 +281,9 @@ def ap_by_size(values: Mapping[str, float], *, theme: Theme = LIGHT) -> Figure:
 
 def _size_bars(values: Mapping[str, float], theme: Theme) -> list[tuple[str, float, str]]:
     """(label, value, colour) of each bar."""
+    if "AP50_tiny" in values:
+        own = [(label, find(values, name), colour) for name, label, colour in _TINYPERSON_BARS]
+        return [("AP50, tiny\n2-20 px", find(values, "AP50tiny"), theme.muted), *own]
     bins = _AITOD_BARS if is_aitod(values) else _COCO_BARS
     bars = [(label, find(values, name), colour) for name, label, colour in bins]
     return [("all sizes", find(values, "AP"), theme.muted), *bars]

@@ -57,14 +57,14 @@ class RecipeRow:
         detector: such as "FCOS-R50".
         assigner: the assignment rule.
         dataset: what it trains on.
-        published_ap: AP in 0-1 as published; None if nothing was.
+        published: in 0-1, the score by which its protocol compares; None if there is none.
     """
 
     name: str
     detector: str
     assigner: str
     dataset: str
-    published_ap: float | None = None
+    published: float | None = None
 
 
 def scores_table(
@@ -223,7 +223,7 @@ def recipes_table(rows: Iterable[RecipeRow], *, title: str = "Recipes") -> Table
     for heading in ("detector", "assigner", "dataset"):
         table.add_column(heading, overflow="fold")
     for row in rows:
-        score = "-" if row.published_ap is None else show(row.published_ap)
+        score = "-" if row.published is None else show(row.published)
         cells = (row.name, score, row.detector, row.assigner, row.dataset)
         table.add_row(*(escape(cell) for cell in cells))
     return table
