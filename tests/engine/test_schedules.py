@@ -50,6 +50,27 @@ def test_cosine_is_half_way_in_the_middle() -> None:
     assert math.isclose(factor(50), 0.5)
 
 
+@pytest.mark.parametrize("kind", ["cosine", "poly"])
+def test_a_curve_per_epoch_stays_where_its_epoch_began(kind: str) -> None:
+    per_step = ScheduleSpec.model_validate({"kind": kind, "warmup": "none", "final_factor": 0.1})
+    per_epoch = per_step.model_copy(update={"per": "epoch"})
+    moving = lr_factor(per_step, steps=40, steps_per_epoch=10)
+    steady = lr_factor(per_epoch, steps=40, steps_per_epoch=10)
+    assert [steady(s) for s in range(41)] == [moving(s // 10 * 10) for s in range(41)]
+
+
+def test_the_warmup_moves_within_an_epoch_whatever_the_curve() -> None:
+    spec = ScheduleSpec(kind="cosine", per="epoch", warmup_steps=4, warmup_factor=0.5)
+    factor = lr_factor(spec, steps=20, steps_per_epoch=5)
+    quarter = 0.5 + 0.5 * math.cos(math.pi / 4)
+    assert [factor(s) for s in range(6)] == pytest.approx([0.5, 0.625, 0.75, 0.875, 1, quarter])
+
+
+def test_a_curve_per_epoch_without_steps_in_an_epoch() -> None:
+    spec = ScheduleSpec(kind="cosine", per="epoch", warmup="none")
+    assert lr_factor(spec, steps=0, steps_per_epoch=0)(0) == 1.0
+
+
 def test_biases_and_norms_have_their_own_rates() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2))
     spec = OptimizerSpec(

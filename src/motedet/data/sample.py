@@ -16,7 +16,7 @@ class Sample:
     """An image and what is true in it; transforms turn one sample into the next.
 
     Attributes:
-        image: [3, H, W] uint8, float32 once normalised.
+        image: [3, H, W] uint8, float32 once distorted or normalised.
         boxes: [G, 4] float32 xyxy in pixels of `image`.
         labels: [G] int64.
         ignore_boxes: [I, 4] float32 xyxy, regions in which nothing counts.

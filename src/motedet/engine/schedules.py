@@ -63,7 +63,9 @@ def lr_factor(spec: ScheduleSpec, *, steps: int, steps_per_epoch: int) -> Callab
     total = max(steps, 1)
 
     def factor(step: int) -> float:
-        curve = _curve(spec, step=step, epoch=step // max(steps_per_epoch, 1), total=total)
+        epoch = step // max(steps_per_epoch, 1)
+        reached = epoch * steps_per_epoch if spec.per == "epoch" else step
+        curve = _curve(spec, step=reached, epoch=epoch, total=total)
         if step >= spec.warmup_steps or spec.warmup == "none":
             return curve
         if spec.warmup == "constant":

@@ -66,6 +66,8 @@ class ScheduleSpec(Strict):
 
     Attributes:
         kind: `step` drops by `gamma` at `drop_epochs`; `cosine` and `poly` fall to `final_factor`.
+        per: `cosine` and `poly` fall at every step, or only between epochs, where the last epoch
+            stays above `final_factor`.
         warmup: `linear` climbs from `warmup_factor`, `constant` stays at it, for `warmup_steps`.
     """
 
@@ -74,6 +76,7 @@ class ScheduleSpec(Strict):
     gamma: PositiveFloat = 0.1
     power: PositiveFloat = 0.9
     final_factor: NonNegativeFloat = 0.0
+    per: Literal["step", "epoch"] = "step"
     warmup: Literal["linear", "constant", "none"] = "linear"
     warmup_steps: NonNegativeInt = 500
     warmup_factor: PositiveFloat = 0.001

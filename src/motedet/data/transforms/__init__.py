@@ -14,8 +14,11 @@ from motedet.data.sample import Sample
 from motedet.data.transforms.colour import ColourJitter, Normalise
 from motedet.data.transforms.copy_paste import CopyPaste
 from motedet.data.transforms.crop import RandomCrop
+from motedet.data.transforms.expand import Expand
 from motedet.data.transforms.flip import HorizontalFlip, RandomRotate90, VerticalFlip
+from motedet.data.transforms.min_iou_crop import MinIoUCrop
 from motedet.data.transforms.pad import Pad
+from motedet.data.transforms.photometric import PhotometricDistortion
 from motedet.data.transforms.resize import RandomScale, Resize, ResizeKeepRatio, Scale
 from motedet.data.transforms.scale_match import MonotoneScaleMatch, ScaleMatch
 
@@ -24,10 +27,13 @@ __all__ = [
     "ColourJitter",
     "Compose",
     "CopyPaste",
+    "Expand",
     "HorizontalFlip",
+    "MinIoUCrop",
     "MonotoneScaleMatch",
     "Normalise",
     "Pad",
+    "PhotometricDistortion",
     "RandomCrop",
     "RandomRotate90",
     "RandomScale",
@@ -41,10 +47,13 @@ __all__ = [
 AnyTransform = Annotated[
     ColourJitter
     | CopyPaste
+    | Expand
     | HorizontalFlip
+    | MinIoUCrop
     | MonotoneScaleMatch
     | Normalise
     | Pad
+    | PhotometricDistortion
     | RandomCrop
     | RandomRotate90
     | RandomScale
