@@ -1,10 +1,10 @@
-"""TinyDet's golden cases: the three models, and values rebuilt by rule.
+"""TinyDet's golden cases: the three recipes, and values rebuilt by rule.
 
 Its boxes count their last pixel as part of them (`README.md` of the folder); ours end after it.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from golden_files import fill, load_json, load_npz
+from motedet.models.detectors import FasterRCNNSpec
 from motedet.models.ps_roi_align import PSRoIAlign
-from motedet.priors.rounded_anchors import RoundedAnchors
+from motedet.priors import RoundedAnchors
+from motedet.recipes import load_recipe
 from motedet.structures import Size
 
 Array = NDArray[Any]
@@ -22,31 +24,32 @@ LAST_PIXEL = torch.tensor([0.0, 0.0, 1.0, 1.0])
 
 
 class Model(NamedTuple):
-    """What differs between S, M and L.
+    """One of the three.
 
     Attributes:
         size: of the square input.
-        variant: of the backbone.
-        groups: of the neck's convolutions.
-        scale: of the anchors.
-        pool: of the regions.
+        spec: of its recipe.
     """
 
     size: int
-    variant: Literal["D", "BC"]
-    groups: tuple[int, ...]
-    scale: float
-    pool: PSRoIAlign
+    spec: FasterRCNNSpec
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Of the pyramid, which ends at 64."""
-        return tuple(64 >> i for i in range(len(self.groups)))[::-1]
+        """Of the pyramid."""
+        return self.spec.priors.strides
 
     @property
     def priors(self) -> RoundedAnchors:
         """Of the first stage."""
-        return RoundedAnchors(strides=self.strides, scales=(self.scale,))
+        assert isinstance(self.spec.priors, RoundedAnchors)
+        return self.spec.priors
+
+    @property
+    def pool(self) -> PSRoIAlign:
+        """Of the regions."""
+        assert isinstance(self.spec.pool, PSRoIAlign)
+        return self.spec.pool
 
     @property
     def level_sizes(self) -> tuple[Size, ...]:
@@ -54,12 +57,13 @@ class Model(NamedTuple):
         return tuple((self.size // s, self.size // s) for s in self.strides)
 
 
-FIVE = (49, 7, 5, 1, 1)
-MODELS = {
-    "S": Model(320, "D", (7, 5, 1, 1), 2.25, PSRoIAlign()),
-    "M": Model(320, "BC", FIVE, 3.2, PSRoIAlign(finest_scale=22.4, num_levels=3)),
-    "L": Model(512, "BC", FIVE, 5.12, PSRoIAlign(finest_scale=35.8, num_levels=3)),
-}
+def _model(key: str) -> Model:
+    recipe = load_recipe(f"tinydet/{key.lower()}_coco")
+    assert isinstance(recipe.model, FasterRCNNSpec)
+    return Model(512 if key == "L" else 320, recipe.model)
+
+
+MODELS = {key: _model(key) for key in "SML"}
 
 
 def arrays(name: str) -> dict[str, Array]:

@@ -5,9 +5,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from motedet.assign import ATSS, FCOSAssigner, GaussianAssigner, Hierarchical
+from motedet.assign import ATSS, FCOSAssigner, GaussianAssigner, Hierarchical, MaxIoU
+from motedet.assign.ohem import OHEMSampler
 from motedet.assign.sampling import RandomSampler
-from motedet.losses import DIoULoss, GIoULoss
+from motedet.geometry import SoftNMS
+from motedet.losses import DIoULoss, GIoULoss, SmoothL1Loss
 from motedet.models.backbones import BackboneSpec
 from motedet.models.detectors import (
     AnyDetector,
@@ -28,11 +30,12 @@ from motedet.models.heads import (
     RPNSpec,
     SlimHeadSpec,
 )
-from motedet.models.necks import FPNSpec, FuseNeckSpec
-from motedet.models.postprocess import Postprocess
+from motedet.models.necks import FPNSpec, FuseNeckSpec, TinyFPNSpec
+from motedet.models.postprocess import Postprocess, Suppression
 from motedet.models.proposals import Proposals
+from motedet.models.ps_roi_align import PSRoIAlign
 from motedet.models.rois import RoIAlign
-from motedet.priors import Anchors, Points, ReceptiveFields
+from motedet.priors import Anchors, Points, ReceptiveFields, RoundedAnchors
 from motedet.structures import Targets
 
 STRIDES = (4, 8, 16)
@@ -82,7 +85,33 @@ def small_two_stage() -> dict[str, AnyDetector]:
             head=BoxHeadSpec(channels=64, class_agnostic=True),
             sampler=SAMPLER,
         ),
+        "tinydet": small_tinydet(),
     }
+
+
+def small_tinydet() -> FasterRCNNSpec:
+    """TinyDet's parts on the common backbone: its own has coarse levels of a single cell here."""
+    proposals = Proposals(pre_nms=200, max_per_image=100, min_box_size=-1.0, keep=1.0)
+    return FasterRCNNSpec(
+        backbone=BACKBONE,
+        neck=TinyFPNSpec(out_channels=50, groups=(5, 1, 1)),
+        rpn=RPNSpec(
+            channels=50,
+            sparse_groups=5,
+            priors=RoundedAnchors(strides=STRIDES, scales=(2.0,)),
+            assigner=MaxIoU(pos_iou=0.5, neg_iou=0.3, min_pos_iou=0.3),
+            allowed_border=0.5,
+            sampler=RandomSampler(num=64, pos_fraction=0.5),
+            box_loss=SmoothL1Loss(beta=1 / 9),
+            train_proposals=proposals,
+            test_proposals=proposals,
+        ),
+        pool=PSRoIAlign(output_size=5, finest_scale=56.0, num_levels=3),
+        head=BoxHeadSpec(channels=64, num_fcs=1, class_agnostic=True),
+        sampler=OHEMSampler(num=64),
+        box_loss=SmoothL1Loss(beta=1.0),
+        postprocess=Suppression(score_thresh=0.01, soft=SoftNMS(), min_box_size=-1.0, keep=1.0),
+    )
 
 
 def small_dense() -> dict[str, AnyDetector]:

@@ -1,9 +1,11 @@
 """Names of published TinyDet files."""
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
-from motedet.checkpoints import rename_mmdet
+from motedet.checkpoints import read_mmdet, rename_mmdet
 from motedet.checkpoints.tinydet import is_tinydet, rename_tinydet
 from motedet.models.backbones.tinydet import TinyDetBackboneSpec
 
@@ -19,6 +21,18 @@ def test_a_classifier_becomes_a_backbone() -> None:
     for published in ({}, {f"module.{n}": v for n, v in (body | tail).items()}, body | tail):
         found = rename_tinydet(rename_mmdet(published))
         assert set(found) == ({f"backbone.{n}" for n in body} if published else set())
+
+
+def test_files_are_read_under_our_names(tmp_path: Path) -> None:
+    body = _body()
+    path = tmp_path / "tinydet_S.pth"
+    rows = {"bbox_head.fc_cls.bias": torch.arange(4.0)}
+    torch.save({"state_dict": {f"module.backbone.{n}": v for n, v in body.items()} | rows}, path)
+    found = read_mmdet(path)
+    assert set(found) == {f"backbone.{n}" for n in body} | {"roi_head.bbox_head.fc_cls.bias"}
+    assert found["roi_head.bbox_head.fc_cls.bias"].tolist() == [1, 2, 3, 0]
+    torch.save({n: v for n, v in body.items() if not n.startswith("blocks.16.")}, path)
+    assert set(read_mmdet(path)) < {f"backbone.{n}" for n in body}
 
 
 def test_blocks_keep_their_own_convolutions() -> None:

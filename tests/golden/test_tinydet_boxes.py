@@ -1,6 +1,6 @@
 """Anchors, boxes and assignments of TinyDet against the published code."""
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,17 +27,11 @@ from motedet.geometry import (
     soft_nms,
 )
 from motedet.models.dense import HeadOutputs
-from motedet.models.heads.tiny_rpn import TinyRPNSpec
 from motedet.models.necks.fpn import flatten_levels
-from motedet.models.postprocess import Candidates, Suppression
-from motedet.priors import AnyPriors
-from motedet.structures import IGNORED, PackedTargets, Size, Targets
+from motedet.models.postprocess import Candidates, Suppression, clip_to_images
+from motedet.structures import IGNORED, PackedTargets, Targets
 
 every_model = pytest.mark.parametrize("key", MODELS)
-
-
-def _rpn_spec(key: str) -> TinyRPNSpec:
-    return TinyRPNSpec(priors=cast("AnyPriors", MODELS[key].priors))
 
 
 # Boxes.
@@ -68,7 +62,7 @@ def test_coder(name: str, std: Any) -> None:  # noqa: ANN401 - four numbers
     image = torch.zeros(len(proposals), dtype=torch.int64)
     found = coder.decode(proposals, torch.from_numpy(stored[f"{name}.encoded"]))
     _same_pixels(found, stored[f"{name}.decoded"])
-    clipped = _inside(found, image, [(320, 320)])
+    clipped = clip_to_images(found, image, [(320, 320)], keep=1.0)
     _same_pixels(clipped, stored[f"{name}.decoded_clamped"])
 
 
@@ -78,15 +72,8 @@ def test_large_deltas() -> None:
     found = DeltaCoder().decode(proposals, deltas)
     assert_close(found - LAST_PIXEL, stored["big.decoded"], 1e-5)
     image = torch.zeros(len(proposals), dtype=torch.int64)
-    clipped = _inside(found, image, [(280, 300)])
+    clipped = clip_to_images(found, image, [(280, 300)], keep=1.0)
     assert_close(clipped - LAST_PIXEL, stored["big.decoded_clamped_280x300"], 1e-5)
-
-
-def _inside(boxes: Tensor, image: Tensor, sizes: list[Size]) -> Tensor:
-    """Clipped as published: at least one pixel of every box stays in its image."""
-    limits = torch.tensor([(w, h) for h, w in sizes], dtype=torch.float32)[image]  # [E, 2]
-    first, last = boxes[:, :2].clamp(min=0), boxes[:, 2:].clamp(min=1)
-    return torch.cat((first.minimum(limits - 1), last.minimum(limits)), dim=1)
 
 
 def _same_pixels(found: Tensor, expected: Any) -> None:  # noqa: ANN401 - an array
@@ -139,7 +126,7 @@ def test_suppression_of_many_classes(case: int) -> None:
 @every_model
 @pytest.mark.parametrize("phase", ["test", "train"])
 def test_proposals(key: str, phase: str) -> None:
-    """In the published order, with the published way to clip."""
+    """In the published order."""
     stored, model = arrays("rpn_post"), MODELS[key]
     cells = [(2, h, w) for h, w in model.level_sizes]
     logits = [rnd(620 + i, (b, 3, h, w)) * 2 - 2 for i, (b, h, w) in enumerate(cells)]
@@ -147,12 +134,11 @@ def test_proposals(key: str, phase: str) -> None:
     outputs = HeadOutputs(
         flatten_levels(logits, 1), flatten_levels(deltas, 4), None, model.level_sizes
     )
-    spec, size = _rpn_spec(key), model.size
+    spec, size = MODELS[key].spec.rpn, model.size
     grid, sizes = model.priors(model.level_sizes), [(size, size), (size - 50, size - 18)]
 
     def boxes_of(image: Tensor, prior: Tensor) -> Tensor:
-        decoded = spec.coder.decode(grid.boxes_at(prior), outputs.boxes[image, prior])
-        return _inside(decoded, image, sizes)
+        return spec.coder.decode(grid.boxes_at(prior), outputs.boxes[image, prior])
 
     rule = spec.train_proposals if phase == "train" else spec.test_proposals
     found = rule(outputs.logits.squeeze(-1), boxes_of, grid.level_starts, sizes)
@@ -169,7 +155,7 @@ def test_proposals(key: str, phase: str) -> None:
 @every_model
 @pytest.mark.parametrize("case", ["one", "five", "sixty", "edge", "many"])
 def test_first_assignment(key: str, case: str) -> None:
-    stored, model, spec = arrays("assign"), MODELS[key], _rpn_spec(key)
+    stored, model, spec = arrays("assign"), MODELS[key], MODELS[key].spec.rpn
     objects = half_open(stored[f"{key}.{case}.gts"])
     labels = torch.zeros(len(objects), dtype=torch.int64)
     packed = PackedTargets.pack(

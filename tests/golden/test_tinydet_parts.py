@@ -1,47 +1,34 @@
 """The parts of TinyDet, one by one, against the outputs of the published code."""
 
-from collections.abc import Sequence
-from typing import Any, cast
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from golden_tinydet import (
     MODELS,
     arrays,
     assert_close,
     assert_same_stats,
-    below,
     case_json,
     half_open,
     load_filled,
-    published_state,
     rnd,
 )
-from motedet.checkpoints import rename_mmdet
-from motedet.checkpoints.tinydet import is_tinydet, rename_tinydet
 from motedet.models.backbones.tinydet import (
     FirstBlock,
     InvertedBlock,
     Row,
     SqueezeExcite,
-    TinyDetBackboneSpec,
 )
-from motedet.models.heads import BoxHeadSpec
-from motedet.models.heads.tiny_rpn import TinyRPNSpec
 from motedet.models.necks.fpn import flatten_levels
 from motedet.models.necks.tiny_fpn import TinyFPNSpec
 from motedet.models.ps_roi_align import ps_roi_align
 from motedet.models.rois import Rois
-from motedet.priors import AnyPriors
 
 every_model = pytest.mark.parametrize("key", MODELS)
-
-
-def _rpn_spec(key: str) -> TinyRPNSpec:
-    return TinyRPNSpec(priors=cast("AnyPriors", MODELS[key].priors))
 
 
 # Backbone, neck and first stage.
@@ -76,8 +63,8 @@ def test_pyramid(key: str, shuffle: int) -> None:
     name = "S" if key == "S" else "ML"
     case, stored, model = case_json("fpn")[name], arrays("fpn"), MODELS[key]
     channels = [shape[1] for shape in case["in_shapes"]]
-    spec = TinyFPNSpec(groups=model.groups, shuffle=bool(shuffle))
-    neck = spec.build(channels, model.strides)
+    assert isinstance(model.spec.neck, TinyFPNSpec)
+    neck = replace(model.spec.neck, shuffle=bool(shuffle)).build(channels, model.strides)
     load_filled(neck, case["params"], "neck.")
     inputs = [rnd(s, shape) for s, shape in zip(case["seeds"], case["in_shapes"], strict=True)]
     for i, level in enumerate(neck(inputs)):
@@ -92,7 +79,7 @@ def test_pyramid(key: str, shuffle: int) -> None:
 @pytest.mark.parametrize("key", ["S", "M"])
 def test_rpn_head(key: str) -> None:
     case, stored = case_json("rpn_head"), arrays("rpn_head")
-    rpn = _rpn_spec(key).build(245)
+    rpn = MODELS[key].spec.rpn.build(245)
     load_filled(rpn, case["params"], case["prefix"])
     shapes = [*case["in_shapes_S"], *([[1, 245, 1, 1]] if key == "M" else [])]
     maps = [rnd(s, shape) for s, shape in zip(case["seeds"], shapes, strict=False)]
@@ -102,91 +89,6 @@ def test_rpn_head(key: str) -> None:
     deltas = flatten_levels([torch.from_numpy(stored[f"{key}.reg{i}"]) for i in levels], 4)
     assert_close(found.logits, logits.numpy(), 1e-4)
     assert_close(found.boxes, deltas.numpy(), 1e-4)
-
-
-@every_model
-def test_names_and_shapes(key: str) -> None:
-    """Of the manifest, after the renames; the head's background is last."""
-    published = published_state(key)
-    assert is_tinydet(published)
-    state = rename_tinydet(rename_mmdet(published))
-    spec = TinyDetBackboneSpec(variant=MODELS[key].variant)
-    backbone = spec.build()
-    neck = TinyFPNSpec(groups=MODELS[key].groups).build(backbone.channels, backbone.strides)
-    head = BoxHeadSpec(num_fcs=1, class_agnostic=True).build(245, num_classes=80)
-    parts = {
-        "backbone.": backbone,
-        "neck.": neck,
-        "rpn_head.": _rpn_spec(key).build(245),
-        "roi_head.bbox_head.": head,
-    }
-    for prefix, module in parts.items():
-        module.load_state_dict(below(state, prefix), strict=True)
-    assert sum(len(module.state_dict()) for module in parts.values()) == len(published)
-    for kind in ("weight", "bias"):
-        rows = published[f"bbox_head.fc_cls.{kind}"]
-        found = head.fc_cls.get_parameter(kind)
-        assert torch.equal(found[80], rows[0])
-        assert torch.equal(found[:80], rows[1:])
-
-
-@every_model
-@pytest.mark.parametrize("tag", ["small", "full"])
-def test_network(key: str, tag: str) -> None:
-    """Maps of the whole network, and what the second stage makes of the stored proposals."""
-    model = MODELS[key]
-    stored = {
-        k.removeprefix(f"{tag}."): v
-        for k, v in arrays(f"e2e_{key}").items()
-        if k.startswith(f"{tag}.")
-    }
-    state = rename_tinydet(rename_mmdet(published_state(key)))
-    backbone = TinyDetBackboneSpec(variant=model.variant).build().eval()
-    neck = TinyFPNSpec(groups=model.groups).build(backbone.channels, backbone.strides)
-    rpn = _rpn_spec(key).build(245)
-    head = BoxHeadSpec(num_fcs=1, class_agnostic=True).build(245, num_classes=80)
-    backbone.load_state_dict(below(state, "backbone."))
-    neck.load_state_dict(below(state, "neck."))
-    rpn.load_state_dict(below(state, "rpn_head."))
-    head.load_state_dict(below(state, "roi_head.bbox_head."))
-    with torch.no_grad():
-        features = backbone(rnd(int(stored["seed"]), stored["input_shape"].tolist()))
-        levels = neck(features)
-        shared = [rpn.rpn_conv(level).relu() for level in levels]
-        rois = Rois(half_open(stored["proposals"][:, :4]), torch.zeros(200, dtype=torch.int64))
-        pooled = model.pool(levels, model.strides, rois)
-        outputs = head(pooled)
-    assert backbone.strides == model.strides
-    cells = [rpn.rpn_cls(x) for x in shared], [rpn.rpn_reg(x) for x in shared]
-    _check_maps(features, stored, "backbone", 4)
-    _check_maps(levels, stored, "neck", 4)
-    _check_maps(cells[0], stored, "rpn_cls", 3)
-    _check_maps(cells[1], stored, "rpn_reg", 12)
-    np.testing.assert_array_equal(
-        model.pool.levels(rois.boxes, model.pool.num_levels), stored["roi_levels"]
-    )
-    _relative(pooled[:8], stored["roi_feats.first8"], 1e-4)
-    assert_same_stats(pooled, stored["roi_feats.stats"], 1e-4)
-    _relative(outputs.logits.roll(1, dims=1), stored["cls_logits"], 2e-4)
-    _relative(outputs.deltas, stored["bbox_deltas"], 2e-4)
-
-
-def _check_maps(maps: Sequence[Tensor], stored: dict[str, Any], name: str, parts: int) -> None:
-    """Maps [1, C, h, w] against their statistics, and what is stored of each or the whole."""
-    for i, found in enumerate(maps):
-        _, channels, _, width = found.shape
-        step, place = max(1, channels // parts), max(1, width // 10)
-        assert_same_stats(found, stored[f"{name}{i}.stats"], 1e-4)
-        if (whole := stored.get(f"{name}{i}")) is not None:
-            _relative(found, whole, 1e-4)
-        if (part := stored.get(f"{name}{i}.slice")) is not None:
-            _relative(found[0, ::step, ::place, ::place], part, 1e-4)
-
-
-def _relative(found: Tensor, expected: Any, limit: float) -> None:  # noqa: ANN401 - an array
-    """Within a part of the largest value, because deep random stacks grow."""
-    atol = limit * float(np.abs(expected).max())
-    np.testing.assert_allclose(found.detach(), expected, rtol=0, atol=atol)
 
 
 # Regions.

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from motedet.geometry import SoftNMS
 from motedet.models.dense import HeadOutputs
-from motedet.models.postprocess import Candidates, Postprocess, Suppression
+from motedet.models.postprocess import Candidates, Postprocess, Suppression, clip_to_images
 
 
 def _logit(prob: float) -> float:
@@ -119,6 +119,18 @@ def test_soft_suppression_lowers_scores_instead() -> None:
     assert len(seen) == 3
 
 
+def test_a_pixel_of_every_box_can_stay_inside() -> None:
+    boxes = torch.tensor([[-9.0, -8, -5, 4], [50, 60, 70, 80], [39.5, 2, 44, 9], [3, 4, 8, 9]])
+    image = torch.zeros(4, dtype=torch.int64)
+    cut = clip_to_images(boxes, image, [(30, 40)])
+    assert cut.tolist() == [[0, 0, 0, 4], [40, 30, 40, 30], [39.5, 2, 40, 9], [3, 4, 8, 9]]
+    kept = clip_to_images(boxes, image, [(30, 40)], keep=1.0)
+    assert kept.tolist() == [[0, 0, 1, 4], [39, 29, 40, 30], [39, 2, 40, 9], [3, 4, 8, 9]]
+    found = Candidates(image, image, image, torch.ones(4))
+    assert len(Suppression(nms_iou=1.0).detections(found, boxes, [(30, 40)])[0]) == 2
+    assert len(Suppression(nms_iou=1.0, keep=1.0).detections(found, boxes, [(30, 40)])[0]) == 4
+
+
 def test_no_images() -> None:
     nothing = torch.zeros(0, dtype=torch.int64)
     found = Candidates(nothing, nothing, nothing, torch.zeros(0))
@@ -132,6 +144,7 @@ def test_no_images() -> None:
         ({"nms_iou": -0.1}, "got -0.1"),
         ({"pre_nms": 0}, "pre_nms must be at least 1; got 0"),
         ({"max_per_image": 0}, "max_per_image must be at least 1; got 0"),
+        ({"keep": -1.0}, "keep must be 0 or more; got -1"),
     ],
 )
 def test_bad_values(values: dict[str, float], message: str) -> None:

@@ -102,6 +102,16 @@ def test_nothing_is_left_of_an_image_where_all_lie_outside() -> None:
     assert all(len(d) == 100 for d in kept)  # of no area, so none suppresses another
 
 
+def test_a_pixel_of_every_box_can_stay_inside() -> None:
+    logits, boxes = scene(1)
+    for found, (height, width) in zip(run(Proposals(keep=1.0), logits, boxes), SIZES, strict=True):
+        limits = torch.tensor([width - 1, height - 1, width, height])
+        assert (found.boxes >= torch.tensor([0, 0, 1, 1])).all()
+        assert (found.boxes <= limits).all()
+    (corner, _) = run(Proposals(keep=1.0), logits, boxes + 200)
+    assert corner.boxes[0].tolist() == [69, 59, 70, 60]
+
+
 def test_logits_that_no_sigmoid_can_tell_apart_keep_their_order() -> None:
     boxes = torch.tensor([[[0.0, 0, 9, 9], [1, 0, 10, 9]]])
     found: Sequence[Detections] = Proposals(nms_iou=0.5)(
@@ -117,6 +127,7 @@ def test_logits_that_no_sigmoid_can_tell_apart_keep_their_order() -> None:
         ({"nms_iou": 1.5}, "got 1.5"),
         ({"nms_iou": 0.0, "similarity": "nwd"}, "above 0"),
         ({"nwd_constant": 0.0}, "got 0.0"),
+        ({"keep": -0.5}, "keep must be 0 or more; got -0.5"),
     ],
 )
 def test_bad_values(values: dict[str, Any], message: str) -> None:

@@ -1,14 +1,15 @@
 """Levels and features of regions, and which regions learn."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
 from torch import Tensor
 
+from motedet.assign.ohem import OHEMSampler
 from motedet.assign.proposals import BestOverlap
 from motedet.assign.sampling import RandomSampler
-from motedet.models.rois import RoIAlign, Rois, SampledRois, sample_rois
+from motedet.models.rois import AnySampler, RoIAlign, Rois, SampledRois, level_of, sample_rois
 from motedet.structures import BACKGROUND, Detections, PackedTargets, Targets
 
 STRIDES = (4, 8, 16, 32)
@@ -56,6 +57,7 @@ def test_levels_change_at_powers_of_two(side: float, level: int) -> None:
     assert RoIAlign().levels(boxes, 4).tolist() == [level]
     assert RoIAlign().levels(boxes, 2).tolist() == [min(level, 1)]
     assert RoIAlign(finest_scale=28).levels(boxes / 2, 4).tolist() == [level]
+    assert level_of(boxes / 2, finest_scale=28, num_levels=4).tolist() == [level]
 
 
 def test_level_follows_the_area_and_takes_inverted_boxes() -> None:
@@ -65,6 +67,7 @@ def test_level_follows_the_area_and_takes_inverted_boxes() -> None:
 
 @pytest.mark.parametrize("size", [1, 7])
 def test_no_regions(size: int) -> None:
+    assert RoIAlign(output_size=size).values(2) == 2 * size * size
     features = [f.clone().requires_grad_() for f in _features()]
     pooled = RoIAlign(output_size=size)(features, STRIDES, _rois([]))
     assert pooled.shape == (0, 2, size, size)
@@ -122,6 +125,8 @@ def test_bad_numbers(values: dict[str, float], message: str) -> None:
 
 # Which regions learn.
 
+Outputs = Callable[[Rois], tuple[Tensor, Tensor]]
+
 
 def _targets(counts: Sequence[int]) -> PackedTargets:
     """Images with the first so many of three squares."""
@@ -133,13 +138,18 @@ def _background(count: int, *, image: int = 0) -> tuple[list[list[float]], list[
     return [_square(4, at=60 + 0.1 * i) for i in range(count)], [image] * count
 
 
+def _no_outputs(rois: Rois) -> tuple[Tensor, Tensor]:
+    raise AssertionError("random draws need no losses")
+
+
 def _sample(
     proposals: Rois,
     targets: PackedTargets,
     *,
-    sampler: RandomSampler | None = None,
+    sampler: AnySampler | None = None,
     seeds: Sequence[int] | None = None,
     salt: int = 1,
+    outputs: Outputs = _no_outputs,
 ) -> SampledRois:
     return sample_rois(
         proposals,
@@ -148,6 +158,7 @@ def _sample(
         sampler=sampler or RandomSampler(num=8, pos_fraction=0.5),
         seeds=seeds or [0] * targets.num_images,
         salt=salt,
+        outputs=outputs,
     )
 
 
@@ -215,3 +226,54 @@ def test_seed_and_salt_change_the_draw() -> None:
     assert torch.equal(_sample(proposals, targets, seeds=[1]).rois.boxes, first)
     assert not torch.equal(_sample(proposals, targets, seeds=[2]).rois.boxes, first)
     assert not torch.equal(_sample(proposals, targets, seeds=[1], salt=2).rois.boxes, first)
+
+
+# The hardest of them.
+
+
+def _outputs(rois: Rois) -> tuple[Tensor, Tensor]:
+    """Logits of three classes and the background: the further right, the surer of class 1."""
+    logits = torch.zeros(len(rois.boxes), 4)
+    logits[:, 1] = rois.boxes[:, 0] / 10
+    return logits.requires_grad_(), torch.zeros(len(rois.boxes), 4)
+
+
+def test_the_hardest_regions_learn() -> None:
+    near = [(SQUARES[0] + torch.tensor([0.1 * i, 0, 0.1 * i, 0])).tolist() for i in range(6)]
+    boxes, image = _background(20)
+    sampled = _sample(
+        _rois(near + boxes, [0] * 6 + image),
+        _targets([2]),
+        sampler=OHEMSampler(num=8, pos_fraction=0.5),
+        outputs=_outputs,
+    )
+    positive = sampled.gt_index >= 0
+    # Objects come first: class 0 is harder further right, class 1 easier.
+    assert sampled.rois.boxes[positive].tolist() == near[2:]
+    assert sampled.rois.boxes[~positive].tolist() == torch.tensor(boxes[-4:]).tolist()
+    assert not sampled.is_object.any()
+    assert not sampled.rois.boxes.requires_grad
+
+
+def test_hard_regions_are_asked_for_even_if_there_are_none() -> None:
+    sampled = _sample(_rois([]), _targets([0, 0]), sampler=OHEMSampler(), outputs=_outputs)
+    assert len(sampled.gt_index) == 0
+
+
+def test_objects_without_area_are_no_hard_regions() -> None:
+    flat = Targets.of(torch.tensor([[90.0, 5, 90, 20]]), torch.tensor([0]), (100, 100))
+    boxes, image = _background(3)
+    sampled = _sample(
+        _rois(boxes, image), PackedTargets.pack([flat]), sampler=OHEMSampler(), outputs=_outputs
+    )
+    assert sampled.gt_index.tolist() == [BACKGROUND] * 3
+
+
+def test_images_choose_their_own_hard_regions() -> None:
+    boxes = [_background(n)[0] for n in (20, 9)]
+    rois = _rois(boxes[0] + boxes[1], [0] * 20 + [1] * 9)
+    sampler = OHEMSampler(num=4)
+    both = _sample(rois, _targets([1, 1]), sampler=sampler, outputs=_outputs)
+    for image, mine in enumerate(boxes):
+        alone = _sample(_rois(mine), _targets([1]), sampler=sampler, outputs=_outputs)
+        assert torch.equal(both.rois.boxes[both.rois.image == image], alone.rois.boxes)

@@ -7,6 +7,7 @@ are spread over batches and processes, and on whichever device.
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -38,6 +39,7 @@ class RandomSampler:
             counting as one; None for no such bound.
     """
 
+    kind: Literal["random"] = "random"
     num: int = 256
     pos_fraction: float = 0.5
     neg_pos_ub: float | None = None

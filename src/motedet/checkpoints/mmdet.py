@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from motedet.checkpoints.gaussian_assignment import rename_gaussian_assignment
+from motedet.checkpoints.tinydet import rename_tinydet
 from motedet.errors import CheckpointError
 
 # What training leaves beside the weights; none of it is part of the detector.
@@ -59,7 +60,7 @@ def read_mmdet(path: Path | str) -> dict[str, Tensor]:
             f"{path} holds no state dict: its entry {foreign[0]!r} is a "
             f"{type(tensors[foreign[0]]).__name__}, not a tensor."
         )
-    return rename_gaussian_assignment(rename_mmdet(tensors))
+    return rename_tinydet(rename_gaussian_assignment(rename_mmdet(tensors)))
 
 
 def rename_mmdet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

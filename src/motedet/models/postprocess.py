@@ -45,6 +45,8 @@ class Suppression:
         nms_iou: a box is dropped above this IoU with a better one of its class.
         max_per_image: at most so many are returned.
         min_box_size: boxes must be wider and higher than this many pixels; negative keeps all.
+        keep: pixels per axis of every box that stay in the image, even if it lies outside; 1 in
+            TinyDet.
         soft: lower the scores of overlapping boxes instead of dropping the boxes; null drops.
     """
 
@@ -52,6 +54,7 @@ class Suppression:
     nms_iou: float = 0.5
     max_per_image: int = 100
     min_box_size: float = 0.0
+    keep: float = 0.0
     soft: SoftNMS | None = None
 
     def __post_init__(self) -> None:
@@ -62,6 +65,8 @@ class Suppression:
             raise ValueError(f"nms_iou must be in [0, 1]; got {self.nms_iou}.")
         if self.max_per_image < 1:
             raise ValueError(f"max_per_image must be at least 1; got {self.max_per_image}.")
+        if self.keep < 0:
+            raise ValueError(f"keep must be 0 or more; got {self.keep}.")
 
     def detections(
         self, found: Candidates, boxes: Tensor, image_sizes: Sequence[Size]
@@ -73,7 +78,7 @@ class Suppression:
             boxes: [E, 4] xyxy in pixels, theirs.
             image_sizes: (height, width) per image, to which boxes are clipped.
         """
-        boxes = clip_to_images(boxes, found.image, image_sizes)  # [E, 4]
+        boxes = clip_to_images(boxes, found.image, image_sizes, keep=self.keep)  # [E, 4]
         large = wider_than(boxes, self.min_box_size)  # [E]
         results = []
         for image in range(len(image_sizes)):
@@ -170,19 +175,24 @@ class Postprocess(Suppression):
         return math.log(self.score_thresh / (1 - self.score_thresh)) - SIGMOID_SLACK
 
 
-def clip_to_images(boxes: Tensor, image: Tensor, image_sizes: Sequence[Size]) -> Tensor:
+def clip_to_images(
+    boxes: Tensor, image: Tensor, image_sizes: Sequence[Size], *, keep: float = 0.0
+) -> Tensor:
     """Boxes cut off where their own image ends.
 
     Args:
         boxes: [E, 4] xyxy in pixels.
         image: [E] int64, the image of each.
         image_sizes: (height, width) per image.
+        keep: pixels per axis of every box that stay in its image, even if it lies outside.
 
     Returns:
         [E, 4].
     """
-    limits = boxes.new_tensor([(w, h, w, h) for h, w in image_sizes]).reshape(-1, 4)  # [B, 4]
-    return boxes.clamp(min=0).minimum(limits[image])
+    rows = [(w - keep, h - keep, w, h) for h, w in image_sizes]
+    limits = boxes.new_tensor(rows).reshape(-1, 4)  # [B, 4]
+    first = boxes.new_tensor((0.0, 0.0, keep, keep))  # [4]
+    return boxes.maximum(first).minimum(limits[image])
 
 
 def wider_than(boxes: Tensor, size: float) -> Tensor:

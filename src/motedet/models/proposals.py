@@ -26,6 +26,8 @@ class Proposals:
         max_per_image: at most so many are returned, over all levels.
         nms_iou: a box is dropped above this similarity with a better one of its level.
         min_box_size: boxes must be wider and higher than this many pixels; negative keeps all.
+        keep: pixels per axis of every box that stay in the image, even if it lies outside; 1 in
+            TinyDet.
         similarity: "iou", or "nwd" for tiny objects (Wang et al. 2021, published with 0.85).
         nwd_constant: C of NWD in pixels, about the mean object size.
     """
@@ -34,6 +36,7 @@ class Proposals:
     max_per_image: int = 1000
     nms_iou: float = 0.7
     min_box_size: float = 0.0
+    keep: float = 0.0
     similarity: Literal["iou", "nwd"] = "iou"
     nwd_constant: float = 12.8
 
@@ -48,6 +51,8 @@ class Proposals:
             raise ValueError(f"nms_iou must be in [0, 1]; got {self.nms_iou}.")
         if self.similarity == "nwd" and self.nms_iou == 0:
             raise ValueError("nms_iou must be above 0 with similarity 'nwd'; got 0.")
+        if self.keep < 0:
+            raise ValueError(f"keep must be 0 or more; got {self.keep}.")
         if not self.nwd_constant > 0:
             raise ValueError(f"nwd_constant must be positive; got {self.nwd_constant}.")
 
@@ -78,7 +83,8 @@ class Proposals:
         priors = torch.cat(best, dim=1)  # [B, N], level by level, best first
         scores = logits.gather(1, priors).sigmoid()  # [B, N]
         image = torch.arange(len(logits), device=logits.device).repeat_interleave(sum(sizes))
-        decoded = clip_to_images(boxes(image, priors.flatten()), image, image_sizes)  # [B * N, 4]
+        decoded = boxes(image, priors.flatten())  # [B * N, 4]
+        decoded = clip_to_images(decoded, image, image_sizes, keep=self.keep)
         decoded = decoded.reshape(*priors.shape, 4)
         return [
             self._suppress(mine.split(sizes), found.split(sizes))

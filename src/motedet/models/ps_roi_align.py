@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from motedet.errors import RecipeError
-from motedet.models.rois import RoIAlign, Rois
+from motedet.models.rois import Rois, level_of
 
 Mode = Literal["max", "mean"]
 
@@ -97,7 +97,7 @@ class PSRoIAlign:
 
     def levels(self, boxes: Tensor, num_levels: int) -> Tensor:
         """[R] int64, the level from which each of boxes [R, 4] is read, as `RoIAlign` has it."""
-        return RoIAlign(finest_scale=self.finest_scale).levels(boxes, num_levels)
+        return level_of(boxes, finest_scale=self.finest_scale, num_levels=num_levels)
 
 
 def ps_roi_align(

@@ -1,16 +1,25 @@
 """Regions of interest: pooling their features, and choosing which of them learn."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
+from pydantic import Discriminator, Tag
 from torch import Tensor
 from torchvision.ops import roi_align
 
+from motedet.assign.ohem import OHEMSampler
 from motedet.assign.proposals import BestOverlap
 from motedet.assign.sampling import RandomSampler
+from motedet.models.kinds import kind_or
 from motedet.structures import IGNORED, Detections, PackedTargets
+
+AnySampler = Annotated[
+    Annotated[RandomSampler, Tag("random")] | Annotated[OHEMSampler, Tag("ohem")],
+    Discriminator(kind_or("random")),
+]
 
 
 class Rois(NamedTuple):
@@ -59,6 +68,7 @@ class RoIAlign:
         num_levels: the finest so many of the pyramid are read.
     """
 
+    kind: Literal["roi_align"] = "roi_align"
     output_size: int = 7
     sampling_ratio: int = 0
     finest_scale: float = 56.0
@@ -70,6 +80,10 @@ class RoIAlign:
             raise ValueError(f"output_size, num_levels or sampling_ratio is too small: {self}.")
         if self.finest_scale <= 0:
             raise ValueError(f"finest_scale must be positive; got {self.finest_scale}.")
+
+    def values(self, channels: int) -> int:
+        """How many values a region has, of features with `channels`."""
+        return channels * self.output_size**2
 
     def __call__(self, features: Sequence[Tensor], strides: Sequence[int], rois: Rois) -> Tensor:
         """The features of every region.
@@ -107,10 +121,24 @@ class RoIAlign:
 
     def levels(self, boxes: Tensor, num_levels: int) -> Tensor:
         """[R] int64, the level from which each of boxes [R, 4] is read (Lin et al. 2017, eq. 1)."""
-        sides = boxes[:, 2:] - boxes[:, :2]  # [R, 2]
-        scale = sides.prod(dim=1).clamp(min=0).sqrt()  # [R]
-        level = (scale / self.finest_scale + 1e-6).log2().floor()
-        return level.clamp(0, num_levels - 1).long()
+        return level_of(boxes, finest_scale=self.finest_scale, num_levels=num_levels)
+
+
+def level_of(boxes: Tensor, *, finest_scale: float, num_levels: int) -> Tensor:
+    """The level from which each region is read (Lin et al. 2017, eq. 1).
+
+    Args:
+        boxes: [R, 4] xyxy in pixels.
+        finest_scale: the finest level has the sides (roots of areas) below twice this many pixels.
+        num_levels: of the pyramid.
+
+    Returns:
+        [R] int64; inverted boxes are read from the finest level.
+    """
+    sides = boxes[:, 2:] - boxes[:, :2]  # [R, 2]
+    scale = sides.prod(dim=1).clamp(min=0).sqrt()  # [R]
+    level = (scale / finest_scale + 1e-6).log2().floor()
+    return level.clamp(0, num_levels - 1).long()
 
 
 def sample_rois(
@@ -118,9 +146,10 @@ def sample_rois(
     targets: PackedTargets,
     *,
     match: BestOverlap,
-    sampler: RandomSampler,
+    sampler: AnySampler,
     seeds: Sequence[int],
     salt: int,
+    outputs: Callable[[Rois], tuple[Tensor, Tensor]],
 ) -> SampledRois:
     """Match proposals with objects, put the objects themselves in front, and choose some.
 
@@ -133,6 +162,8 @@ def sample_rois(
         sampler: how many are chosen.
         seeds: one per image.
         salt: tells the stages apart.
+        outputs: class logits [N, K + 1], background last, and deltas of N regions; asked for where
+            the sampler looks at losses.
     """
     count = len(targets.boxes)
     rows = torch.arange(count, device=proposals.image.device)  # [G]
@@ -147,6 +178,25 @@ def sample_rois(
     place = torch.arange(len(image), device=image.device) - (counts.cumsum(0) - counts)[image]
     table = gt_index.new_full((targets.num_images, max(int(counts.max()), 1)), IGNORED)  # [B, N]
     table[image, place] = gt_index
-    sample = sampler(table, seeds, salt=salt)
+    if isinstance(sampler, OHEMSampler):
+        losses = torch.zeros_like(table, dtype=torch.float32)  # [B, N]
+        losses[image, place] = _class_losses(outputs, Rois(boxes, image), gt_index, targets)
+        sample = sampler(table, losses)
+    else:
+        sample = sampler(table, seeds, salt=salt)
     chosen = (sample.positive | sample.negative)[image, place].nonzero().flatten()  # [S]
     return SampledRois(Rois(boxes[chosen], image[chosen]), gt_index[chosen], order[chosen] < count)
+
+
+@torch.no_grad()
+def _class_losses(
+    outputs: Callable[[Rois], tuple[Tensor, Tensor]],
+    rois: Rois,
+    gt_index: Tensor,
+    targets: PackedTargets,
+) -> Tensor:
+    """[N] the cross entropy of N regions with the classes of the objects `gt_index` [N]."""
+    logits, _ = outputs(rois)  # [N, K + 1]
+    labels = F.pad(targets.labels, (0, 1), value=logits.shape[1] - 1)  # [G + 1]
+    labels = labels[gt_index.clamp(min=-1)]  # -1 is the last one, the background
+    return F.cross_entropy(logits.float(), labels, reduction="none")

@@ -14,8 +14,11 @@ from motedet.priors.receptive_fields import (
     network_receptive_fields,
     theoretical_receptive_fields,
 )
+from motedet.priors.rounded_anchors import RoundedAnchors
 
-AnyPriors = Annotated[Anchors | Points | ReceptiveFields, Field(discriminator="kind")]
+AnyPriors = Annotated[
+    Anchors | Points | ReceptiveFields | RoundedAnchors, Field(discriminator="kind")
+]
 
 __all__ = [
     "R50_REFERENCE",
@@ -26,6 +29,7 @@ __all__ = [
     "Points",
     "PriorGrid",
     "ReceptiveFields",
+    "RoundedAnchors",
     "convolution_chain",
     "network_receptive_fields",
     "theoretical_receptive_fields",

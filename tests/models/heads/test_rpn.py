@@ -15,7 +15,7 @@ from motedet.losses import GIoULoss
 from motedet.models.dense import HeadOutputs
 from motedet.models.heads.rpn import RPN, RPNSpec
 from motedet.models.proposals import Proposals
-from motedet.priors import Anchors
+from motedet.priors import Anchors, RoundedAnchors
 from motedet.structures import PackedTargets, Size, Targets
 
 SIZES: tuple[Size, ...] = ((4, 4), (2, 2))
@@ -170,3 +170,65 @@ def test_best_boxes_are_decoded_and_clipped(phase: Any) -> None:  # noqa: ANN401
 def test_bad_numbers(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RPNSpec(**values)
+
+
+# The sparsely connected form, of TinyDet.
+
+SPARSE = RPNSpec(
+    channels=245,
+    sparse_groups=49,
+    priors=RoundedAnchors(strides=(8, 16)),
+    assigner=MaxIoU(pos_iou=0.5, neg_iou=0.3, min_pos_iou=0.3),
+    allowed_border=0.5,
+)
+
+
+def test_sparse_names_and_shapes() -> None:
+    shapes = {n: tuple(v.shape) for n, v in SPARSE.build(245).state_dict().items()}
+    assert shapes == {
+        "rpn_conv.0.weight": (245, 1, 3, 3),
+        "rpn_conv.0.bias": (245,),
+        "rpn_conv.1.weight": (245, 5, 1, 1),
+        "rpn_conv.1.bias": (245,),
+        "rpn_cls.weight": (3, 245, 1, 1),
+        "rpn_cls.bias": (3,),
+        "rpn_reg.weight": (12, 245, 1, 1),
+        "rpn_reg.bias": (12,),
+    }
+
+
+@pytest.mark.parametrize("spec", [SPARSE, replace(SPARSE, sparse_groups=None)])
+def test_weights_start_small(spec: RPNSpec) -> None:
+    for name, value in spec.build(245).named_parameters():
+        expected = 0.01 if name.endswith("weight") else 0.0
+        torch.testing.assert_close(value.std(), torch.tensor(expected), rtol=0.1, atol=0)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_sparse_losses_and_proposals(count: int) -> None:
+    rpn = replace(SPARSE, channels=12, sparse_groups=4).build(8)
+    outputs = rpn([torch.randn(2, 8, 4, 4), torch.randn(2, 8, 2, 2)])
+    boxes = [[8.0, 8, 26, 26], [20.0, 4, 32, 30]]
+    losses = rpn.losses(outputs, [_targets(boxes[:count]), _targets([])])
+    assert (losses["loss_rpn_box"] > 0) == (count > 0)
+    _backward(losses)
+    assert all(p.grad is not None for p in rpn.parameters())
+    for found in rpn.proposals(outputs, [(32, 32), (20, 32)], phase="test"):
+        assert 0 < len(found) <= 60
+        assert bool((found.boxes >= 0).all())
+
+
+def test_whole_pixel_anchors_up_to_the_image_border_learn() -> None:
+    """TinyDet's rule in its own numbers: x1 >= 0 and x2 < width, with x2 the last pixel."""
+    grid = SPARSE.priors([(4, 4), (2, 2)])
+    boxes, border = grid.boxes(), SPARSE.allowed_border
+    inside = (boxes >= 0).all(1) & (boxes <= 29).all(1)
+    assert bool((boxes[inside] == 29).any())
+    assert border is not None
+    assert torch.equal(grid.within([(29, 29)], border)[0], inside)
+
+
+@pytest.mark.parametrize("groups", [0, 4])
+def test_bad_groups(groups: int) -> None:
+    with pytest.raises(ValueError, match=f"sparse_groups must divide channels=245; got {groups}"):
+        replace(SPARSE, sparse_groups=groups)

@@ -8,6 +8,7 @@ from motedet.models.backbones.darknet import DarkNetSpec
 from motedet.models.backbones.detectors_resnet import DetectoRSResNet, DetectoRSResNetSpec
 from motedet.models.backbones.mit import MiTSpec
 from motedet.models.backbones.timm_features import Backbone, BackboneSpec
+from motedet.models.backbones.tinydet import TinyDetBackbone, TinyDetBackboneSpec
 from motedet.models.kinds import kind_or
 
 __all__ = [
@@ -19,13 +20,16 @@ __all__ = [
     "DetectoRSResNetSpec",
     "MiTSpec",
     "PlainBackbone",
+    "TinyDetBackbone",
+    "TinyDetBackboneSpec",
 ]
 
 # Those that give the maps of the stages and nothing else.
 PlainBackbone = Annotated[
     Annotated[BackboneSpec, Tag("timm")]
     | Annotated[DarkNetSpec, Tag("darknet53")]
-    | Annotated[MiTSpec, Tag("mit")],
+    | Annotated[MiTSpec, Tag("mit")]
+    | Annotated[TinyDetBackboneSpec, Tag("tinydet")],
     Discriminator(kind_or("timm")),
 ]
 
@@ -33,6 +37,7 @@ AnyBackbone = Annotated[
     Annotated[BackboneSpec, Tag("timm")]
     | Annotated[DarkNetSpec, Tag("darknet53")]
     | Annotated[MiTSpec, Tag("mit")]
+    | Annotated[TinyDetBackboneSpec, Tag("tinydet")]
     | Annotated[DetectoRSResNetSpec, Tag("detectors_resnet")],
     Discriminator(kind_or("timm")),
 ]

@@ -8,6 +8,7 @@ detectors_resnet and `neck.kind` rfp.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -30,8 +31,9 @@ from motedet.models.heads.roi import (
 )
 from motedet.models.heads.rpn import RPNSpec
 from motedet.models.necks import AnyNeck, FPNSpec
+from motedet.models.pooling import AnyPool
 from motedet.models.postprocess import Suppression
-from motedet.models.rois import RoIAlign, Rois, sample_rois
+from motedet.models.rois import AnySampler, RoIAlign, Rois, sample_rois
 from motedet.priors import AnyPriors
 from motedet.structures import Detections, PackedTargets, Size, Targets
 
@@ -46,7 +48,7 @@ class CascadeRCNN(Detector):
         priors = fitted_priors(spec.rpn.priors, backbone, neck.strides)
         self.spec = replace(spec, rpn=replace(spec.rpn, priors=priors))
         self.rpn_head = self.spec.rpn.build(spec.neck.out_channels)
-        values = spec.neck.out_channels * spec.pool.output_size**2
+        values = spec.pool.values(spec.neck.out_channels)
         heads = [spec.head.build(values, num_classes=num_classes) for _ in spec.stages]
         self.roi_head = nn.ModuleDict({"bbox_head": nn.ModuleList(heads)})  # the published name
 
@@ -78,6 +80,7 @@ class CascadeRCNN(Detector):
                 sampler=self.spec.sampler,
                 seeds=[t.seed for t in targets],
                 salt=1 + number,
+                outputs=partial(self.stage, number, features),
             )
             outputs = self.stage(number, features, sampled.rois)
             of_stage = roi_losses(
@@ -170,7 +173,7 @@ class CascadeRCNNSpec:
         pool: how the features of a region are read.
         head: of every stage; class-agnostic.
         stages: in order.
-        sampler: how many regions of an image learn in each stage.
+        sampler: how many regions of an image learn in each stage, and which.
         box_loss: compares deltas.
     """
 
@@ -178,10 +181,10 @@ class CascadeRCNNSpec:
     backbone: AnyBackbone = BackboneSpec(frozen_stages=1, freeze_bn=True)
     neck: AnyNeck = FPNSpec(extra="pool")
     rpn: RPNSpec = RPNSpec(box_loss=SmoothL1Loss(beta=1 / 9))
-    pool: RoIAlign = RoIAlign()
+    pool: AnyPool = RoIAlign()
     head: BoxHeadSpec = BoxHeadSpec(class_agnostic=True)
     stages: tuple[Stage, ...] = STAGES
-    sampler: RandomSampler = RandomSampler(num=512, pos_fraction=0.25)
+    sampler: AnySampler = RandomSampler(num=512, pos_fraction=0.25)
     box_loss: AnyDeltaLoss = SmoothL1Loss()
     postprocess: Suppression = Suppression()
 

@@ -4,6 +4,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, Literal, NamedTuple
 
 import torch
@@ -14,13 +15,14 @@ from motedet.assign.proposals import BestOverlap
 from motedet.assign.sampling import RandomSampler
 from motedet.geometry import DeltaCoder
 from motedet.losses import AnyDeltaLoss, L1Loss
-from motedet.models.backbones import BackboneSpec
+from motedet.models.backbones import BackboneSpec, PlainBackbone
 from motedet.models.dense import Detector, HeadOutputs, fitted_priors
 from motedet.models.heads.roi import BoxHeadSpec, RoIOutputs, roi_detections, roi_losses
 from motedet.models.heads.rpn import RPNSpec
-from motedet.models.necks import FPNSpec
+from motedet.models.necks import FPNSpec, PlainNeck
+from motedet.models.pooling import AnyPool
 from motedet.models.postprocess import Suppression
-from motedet.models.rois import RoIAlign, Rois, sample_rois
+from motedet.models.rois import AnySampler, RoIAlign, Rois, sample_rois
 from motedet.priors import AnyPriors
 from motedet.structures import Detections, PackedTargets, Size, Targets
 
@@ -51,7 +53,7 @@ class FasterRCNN(Detector):
         priors = fitted_priors(spec.rpn.priors, backbone, neck.strides)
         self.spec = replace(spec, rpn=replace(spec.rpn, priors=priors))
         self.rpn_head = self.spec.rpn.build(spec.neck.out_channels)
-        values = spec.neck.out_channels * spec.pool.output_size**2
+        values = spec.pool.values(spec.neck.out_channels)
         head = spec.head.build(values, num_classes=num_classes)
         self.roi_head = nn.ModuleDict({"bbox_head": head})  # the published name
 
@@ -80,6 +82,7 @@ class FasterRCNN(Detector):
             sampler=spec.sampler,
             seeds=[t.seed for t in targets],
             salt=SALT,
+            outputs=partial(self.second_stage, features),
         )
         second = self.second_stage(features, sampled.rois)
         return losses | roi_losses(
@@ -123,22 +126,24 @@ class FasterRCNN(Detector):
 class FasterRCNNSpec:
     """Faster R-CNN as published for COCO; RFLA changes the priors and assigner of the RPN.
 
+    TinyDet is this detector with parts of its own: the recipes `tinydet/...` name them.
+
     Attributes:
         rpn: the first stage.
         pool: how the features of a proposal are read.
         match: which object a proposal answers for.
-        sampler: how many proposals of an image learn.
+        sampler: how many proposals of an image learn, and which.
         box_loss: compares deltas.
     """
 
     kind: Literal["faster_rcnn"] = "faster_rcnn"
-    backbone: BackboneSpec = BackboneSpec(frozen_stages=1, freeze_bn=True)
-    neck: FPNSpec = FPNSpec(extra="pool")
+    backbone: PlainBackbone = BackboneSpec(frozen_stages=1, freeze_bn=True)
+    neck: PlainNeck = FPNSpec(extra="pool")
     rpn: RPNSpec = RPNSpec()
-    pool: RoIAlign = RoIAlign()
+    pool: AnyPool = RoIAlign()
     head: BoxHeadSpec = BoxHeadSpec()
     match: BestOverlap = BestOverlap(pos_iou=0.5)
-    sampler: RandomSampler = RandomSampler(num=512, pos_fraction=0.25)
+    sampler: AnySampler = RandomSampler(num=512, pos_fraction=0.25)
     coder: DeltaCoder = DeltaCoder(std=(0.1, 0.1, 0.2, 0.2))
     box_loss: AnyDeltaLoss = L1Loss()
     postprocess: Suppression = Suppression()

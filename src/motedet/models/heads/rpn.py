@@ -4,6 +4,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Final, Literal
 
 import torch
@@ -16,11 +17,13 @@ from motedet.geometry import DeltaCoder, resize_boxes
 from motedet.losses import AnyBoxLoss, AnyDeltaLoss, BCELoss, L1Loss, SmoothL1Loss
 from motedet.models.dense import HeadOutputs, global_mean
 from motedet.models.necks.fpn import flatten_levels
+from motedet.models.necks.tiny_fpn import sparse_conv
 from motedet.models.proposals import Proposals
 from motedet.priors import Anchors, AnyPriors, PriorGrid
 from motedet.structures import Assignment, Detections, PackedTargets, Size, Targets
 
 SALT: Final = 0  # tells the draws of the RPN from those of the stages after it
+INITIAL_STD: Final = 0.01  # of the weights of all convolutions, as published
 
 
 class RPN(nn.Module):
@@ -30,7 +33,7 @@ class RPN(nn.Module):
         super().__init__()
         self.spec = spec
         per_cell = spec.priors.per_cell
-        self.rpn_conv = _conv(in_channels, spec.channels, 3)
+        self.rpn_conv = _shared_conv(spec, in_channels)
         self.rpn_cls = _conv(spec.channels, per_cell, 1)
         self.rpn_reg = _conv(spec.channels, 4 * per_cell, 1)
 
@@ -133,9 +136,12 @@ class RPNSpec:
 
     Attributes:
         channels: of the shared convolution.
+        sparse_groups: the shared convolution is depthwise 3x3, then 1x1 in so many groups; 49 in
+            TinyDet. Null: a plain 3x3.
         allowed_border: only priors that reach at most so many pixels out of the image learn; null
             lets all learn. Published Cascade R-CNN and DetectoRS with RFLA have 0, which leaves
-            objects at the border without priors.
+            objects at the border without priors; so does TinyDet, whose rule excludes the limit
+            itself on the right and below: for priors of whole pixels that is 0.5.
         box_loss: L1 and smooth L1 compare deltas, the others decoded boxes.
         target_prior_ratio: deltas are learnt relative to priors with sides of this ratio, but
             applied to the priors themselves. Published RFLA has 0.9 (its assigner shrank the priors
@@ -143,6 +149,7 @@ class RPNSpec:
     """
 
     channels: int = 256
+    sparse_groups: int | None = None
     priors: AnyPriors = Anchors(strides=(4, 8, 16, 32, 64), scales=(8.0,))
     assigner: PlainAssigner = MaxIoU(pos_iou=0.7, neg_iou=0.3, min_pos_iou=0.3)
     allowed_border: float | None = None
@@ -161,6 +168,9 @@ class RPNSpec:
                 "channels and target_prior_ratio must be positive; "
                 f"got {self.channels}, {self.target_prior_ratio}."
             )
+        groups = 1 if self.sparse_groups is None else self.sparse_groups
+        if groups < 1 or self.channels % groups:
+            raise ValueError(f"sparse_groups must divide channels={self.channels}; got {groups}.")
         if self.allowed_border is not None and self.allowed_border < 0:
             raise ValueError(
                 f"allowed_border must be 0 or more, or null; got {self.allowed_border}."
@@ -171,8 +181,16 @@ class RPNSpec:
         return RPN(self, in_channels).to(memory_format=torch.channels_last)
 
 
+def _shared_conv(spec: RPNSpec, in_channels: int) -> nn.Module:
+    """The convolution before both predictors."""
+    if spec.sparse_groups is None:
+        return _conv(in_channels, spec.channels, 3)
+    init = partial(nn.init.normal_, std=INITIAL_STD)
+    return sparse_conv(in_channels, spec.channels, groups=spec.sparse_groups, init=init)
+
+
 def _conv(in_channels: int, out_channels: int, size: int) -> nn.Conv2d:
     conv = nn.Conv2d(in_channels, out_channels, size, padding=size // 2)
-    nn.init.normal_(conv.weight, std=0.01)
+    nn.init.normal_(conv.weight, std=INITIAL_STD)
     nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
     return conv

@@ -8,6 +8,7 @@ from motedet.models.kinds import kind_or
 from motedet.models.necks.fpn import FPN, FPNSpec
 from motedet.models.necks.fuse import FuseNeck, FuseNeckSpec
 from motedet.models.necks.rfp import RFP, RFPSpec
+from motedet.models.necks.tiny_fpn import TinyFPN, TinyFPNSpec
 from motedet.models.necks.upsample import UpsamplingNeck, UpsamplingNeckSpec
 
 __all__ = [
@@ -19,20 +20,25 @@ __all__ = [
     "FuseNeckSpec",
     "PlainNeck",
     "RFPSpec",
+    "TinyFPN",
+    "TinyFPNSpec",
     "UpsamplingNeck",
     "UpsamplingNeckSpec",
 ]
 
-# Those that detectors of two stages can use: a recursive one needs its own backbone, and a region
-# finds its level in a pyramid.
+# The pyramids. A recursive one needs a backbone of its own, which a cascade can have.
 AnyNeck = Annotated[
-    Annotated[FPNSpec, Tag("fpn")] | Annotated[RFPSpec, Tag("rfp")], Discriminator(kind_or("fpn"))
+    Annotated[FPNSpec, Tag("fpn")]
+    | Annotated[RFPSpec, Tag("rfp")]
+    | Annotated[TinyFPNSpec, Tag("tiny_fpn")],
+    Discriminator(kind_or("fpn")),
 ]
 
-# Those that read nothing but the maps of a backbone, for dense detectors.
+# Those that read nothing but the maps of a backbone.
 PlainNeck = Annotated[
     Annotated[FPNSpec, Tag("fpn")]
     | Annotated[UpsamplingNeckSpec, Tag("upsample")]
-    | Annotated[FuseNeckSpec, Tag("fuse")],
+    | Annotated[FuseNeckSpec, Tag("fuse")]
+    | Annotated[TinyFPNSpec, Tag("tiny_fpn")],
     Discriminator(kind_or("fpn")),
 ]
