@@ -37,7 +37,7 @@ def recipes(
 
 
 def _detector(recipe: "Recipe") -> str:
-    """Such as `fcos`; DetectoRS, a cascade by its parts, under its own name."""
+    """Such as `fcos`; DetectoRS and TinyDet, R-CNNs by their parts, under their own names."""
     model = recipe.model
-    known = model.backbone.kind == "detectors_resnet"
-    return "detectors" if known else model.kind.removesuffix("_rcnn")
+    own = {"detectors_resnet": "detectors", "tinydet": "tinydet"}
+    return own.get(model.backbone.kind, model.kind.removesuffix("_rcnn"))
