@@ -29,7 +29,11 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/assign.py --json benchmarks/results/assign.json
 	$(BIN)/python benchmarks/autoassign.py --json benchmarks/results/autoassign.json
 	$(BIN)/python benchmarks/step.py --json benchmarks/results/step.json
+	$(BIN)/python benchmarks/predict.py --json benchmarks/results/predict.json
 	$(BIN)/python benchmarks/score.py --json benchmarks/results/score.json
+	$(BIN)/python benchmarks/merging.py --json benchmarks/results/merging.json
+	$(BIN)/python benchmarks/tiles.py --json benchmarks/results/tiles.json
+	$(BIN)/python benchmarks/huge_image.py --json benchmarks/results/huge_image.json
 
 clean:
 	rm -rf $(VENV) runs build dist

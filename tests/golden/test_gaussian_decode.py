@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from golden.test_gaussian_losses import SPECS, Array, golden_detector, golden_outputs
 from golden_files import load_npz
+from golden_gaussian import FOLDER, SPECS, Array, golden_outputs, small_detector
 
-STORED: dict[str, Array] = load_npz("gaussian_assignment", "decode.npz")
+STORED: dict[str, Array] = load_npz(FOLDER, "decode.npz")
 CASES = [key.removesuffix("/dets") for key in STORED if key.endswith("/dets")]
 
 
@@ -17,7 +17,7 @@ def test_detections_match(case: str) -> None:
     maps = [STORED[f"{case}/out{i}"] for i in range(3) if f"{case}/out{i}" in STORED]
     outputs = golden_outputs(model, [torch.from_numpy(array) for array in maps])
     height, width = STORED[f"{scene}/img_shape_hw"].tolist()
-    (found,) = golden_detector(model).detections(outputs, [(height, width)])
+    (found,) = small_detector(model).detections(outputs, [(height, width)])
 
     expected = STORED[f"{case}/dets"]
     np.testing.assert_array_equal(found.labels.numpy(), STORED[f"{case}/labels"])
