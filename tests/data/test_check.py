@@ -180,3 +180,16 @@ def test_images_beyond_the_limit_of_pillow(tmp_path: Path, monkeypatch: pytest.M
     write_dota(tmp_path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)
     assert check_dataset(tmp_path, decode=True).fatal == ()
+
+
+def test_parts_of_one_file_are_looked_at_once_and_must_fit(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png")
+    content = coco_content(["a.png", "a.png", "a.png"])
+    for image, corner in zip(
+        content["images"], ([0, 0, 40, 40], [24, 8, 64, 48], [25, 8, 65, 48]), strict=True
+    ):
+        image |= {"corner": corner, "width": 40, "height": 40}
+    report = check_dataset(write_json(tmp_path / "x.json", content))
+    assert [(p.kind, p.image_id) for p in report.fatal] == [("size mismatch", 12)]
+    assert "64 x 48 px, but annotated as its part [25, 8, 65, 48]" in str(report.fatal[0])
+    assert "image listed twice" not in report.counts

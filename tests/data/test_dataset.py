@@ -1,11 +1,24 @@
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fake_data import write_coco, write_image
-from motedet.data import Catalog, DetectionDataset, Folder, Sample, collate, decoded_bytes
+from motedet.data import (
+    Catalog,
+    DetectionDataset,
+    Folder,
+    ImageRecord,
+    Sample,
+    collate,
+    decoded_bytes,
+    read_image,
+)
+from motedet.data.tiling import Window
 from motedet.data.transforms import (
     AnyTransform,
     ColourJitter,
@@ -108,3 +121,70 @@ def test_crowds_become_ignored_regions(catalog: Catalog) -> None:
     sample = DetectionDataset(catalog, (), seed=0)[0]
     assert sample.labels.tolist() == [0]
     assert sample.ignore_boxes.tolist() == [[10, 20, 14, 26]]
+
+
+WINDOWS = (
+    Window(x=0, y=0, width=32, height=24),
+    Window(x=20, y=8, width=32, height=40),
+    Window(x=32, y=24, width=20, height=24),
+)
+
+
+def parts(catalog: Catalog, windows: Sequence[Window] = WINDOWS) -> Catalog:
+    """Windows of the first image as images without objects."""
+    path = catalog.records[0].path
+    records = tuple(
+        ImageRecord.of(number, path, size=window.size, rows=[], window=window)
+        for number, window in enumerate(windows)
+    )
+    return replace(catalog, records=records)
+
+
+def test_parts_of_a_file_are_cut_out_of_it(catalog: Catalog) -> None:
+    image = read_image(catalog.records[0].path)
+    dataset = DetectionDataset(parts(catalog), (), seed=0)
+    for index, window in enumerate(WINDOWS):
+        x1, y1, x2, y2 = window.corners
+        sample = dataset[index]
+        assert torch.equal(sample.image, image[:, y1:y2, x1:x2])
+        assert sample.original_size == window.size
+
+
+def test_a_file_is_decoded_once_and_only_what_is_seen_is_kept(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = parts(catalog)
+    plain = DetectionDataset(seen, TRANSFORMS, seed=3)
+    expected = [plain[i] for i in range(3)]
+    opened: list[Path] = []
+
+    def counted(path: Path) -> Tensor:
+        opened.append(path)
+        return read_image(path)
+
+    monkeypatch.setattr("motedet.data.rasters.read_image", counted)
+    cached = DetectionDataset(seen, TRANSFORMS, seed=3, cache=True)
+    for _ in range(2):
+        assert all(_same(cached[i], expected[i]) for i in range(3))
+    assert opened == [seen.records[0].path]
+    assert decoded_bytes(seen) == 3 * 52 * 48  # of 64 x 48
+    assert decoded_bytes(parts(catalog, WINDOWS[1:])) == 3 * 32 * 40
+
+
+@pytest.mark.parametrize("window", [Window(x=33, y=0, width=32, height=24)], ids=["to the right"])
+def test_parts_outside_of_the_file_are_refused(catalog: Catalog, window: Window) -> None:
+    with pytest.raises(
+        DataError, match=r"image 0 is its part \[33, 0, 65, 24\] .* the file has 64 x 48 pixels"
+    ):
+        DetectionDataset(parts(catalog, [window]), (), seed=0)[0]
+
+
+def test_parts_of_a_tiff_are_read_alone(tmp_path: Path, catalog: Catalog) -> None:
+    pytest.importorskip("rasterio")
+    path = tmp_path / "a.tif"
+    write_image(path)
+    records = tuple(replace(record, path=path) for record in parts(catalog).records)
+    expected = DetectionDataset(parts(catalog), (), seed=0)
+    for cache in (False, True):
+        dataset = DetectionDataset(replace(catalog, records=records), (), seed=0, cache=cache)
+        assert all(torch.equal(dataset[i].image, expected[i].image) for i in range(3))

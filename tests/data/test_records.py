@@ -12,6 +12,7 @@ from motedet.data.records import (
     count_kinds,
     refuse_fatal,
 )
+from motedet.data.tiling import Window
 from motedet.errors import DataError
 
 
@@ -89,3 +90,20 @@ def test_refuse_fatal_names_the_first_and_counts_the_rest() -> None:
 def test_count_kinds_puts_the_most_frequent_first() -> None:
     problems = [_problem("fatal", "x"), _problem("fatal", "y"), _problem("fatal", "y")]
     assert list(count_kinds(problems).items()) == [("y", 2), ("x", 1)]
+
+
+def test_marks_follow_the_rows_and_are_false_where_none_has_them() -> None:
+    box = (0.0, 0.0, 4.0, 9.0)
+    rows = [Row(box, 0, 1, 36.0), Row(box, 0, 2, 36.0, marks=frozenset({"uncertain"}))]
+    record = ImageRecord.of(1, Path("x.png"), size=(48, 64), rows=rows)
+    assert record.marked("uncertain").tolist() == [False, True]
+    assert record.marked("logo").tolist() == [False, False]
+    assert record[np.array([False, True])].marked("uncertain").tolist() == [True]
+    assert ImageRecord.of(1, Path("x.png"), size=(48, 64), rows=[]).marked("logo").shape == (0,)
+
+
+def test_a_record_can_be_a_part_of_a_file() -> None:
+    window = Window(x=5, y=6, width=64, height=48)
+    record = ImageRecord.of(1, Path("x.png"), size=window.size, rows=[], window=window)
+    assert record.window == window
+    assert (record.height, record.width) == window.size

@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from motedet.data import Tiles
 from motedet.data.rasters import WholeImage
-from motedet.engine.tiles import Tiles, predict_tiled_files, predict_tiles
+from motedet.engine.tiles import predict_tiled_files, predict_tiles
 from motedet.engine.weights import LoadedDetector
 from motedet.geometry.merge import PlainMerge, SeamMerge
 from motedet.models.detectors import Detector

@@ -1,6 +1,7 @@
 """Training on a few small scenes: what it leaves behind, and how it stops and goes on."""
 
 import csv
+import json
 import os
 import shutil
 import signal
@@ -329,3 +330,13 @@ def test_a_loss_scale_is_left_out_on_a_cpu(
     recipe = small("train.epochs=1", "train.precision=16-mixed", "train.loss_scale=512")
     train(recipe, scenes, run=tmp_path / "run", hardware=CPU)
     assert "on a CPU, 16-mixed becomes bf16-mixed" in caplog.text
+
+
+def test_windows_are_trained_on_and_whole_images_scored(scenes: Path, tmp_path: Path) -> None:
+    tiles = ["data.tiles={size: 64, overlap: 16}", "test_tiles={size: 64, overlap: 16}"]
+    result = train(small(*tiles), scenes, run=tmp_path / "run", hardware=CPU)
+    assert "AP" in result.scores.values
+    results = json.loads((tmp_path / "run" / "detections.json").read_text())
+    assert {entry["image_id"] for entry in results} <= {1, 2, 3}
+    again, _ = evaluate(result.weights, scenes, batch_size=3)
+    assert again.values["AP"] == pytest.approx(result.scores.values["AP"], abs=1e-6)

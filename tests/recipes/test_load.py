@@ -3,7 +3,10 @@ from pathlib import Path
 import pytest
 
 from motedet.assign import FCOSAssigner
+from motedet.data import Tiles, TrainTiles
+from motedet.data.cut_objects import VisibleShare
 from motedet.errors import RecipeError
+from motedet.geometry.merge import PlainMerge
 from motedet.recipes import (
     Recipe,
     TrainSpec,
@@ -136,4 +139,37 @@ def test_rates_by_name_are_read() -> None:
 def test_settings_that_contradict_say_so(settings: list[str], message: str) -> None:
     with pytest.raises(RecipeError, match=message) as caught:
         load_recipe("demo", settings)
+    assert "\n" not in str(caught.value)
+
+
+TILES = [
+    "data.tiles={size: [512, 640], overlap: 50, empty: 0.2, "
+    "objects: {kind: visible, min_visible: 0.5, partial: drop}}",
+    "test_tiles={size: 256, merge: {kind: nms, class_agnostic: true}}",
+]
+
+
+def test_tiles_are_read() -> None:
+    assert load_recipe("demo").data.tiles is None
+    assert load_recipe("demo").test_tiles is None
+    recipe = load_recipe("demo", TILES)
+    rule = VisibleShare(min_visible=0.5, partial="drop")
+    assert recipe.data.tiles == TrainTiles(size=(512, 640), overlap=50, empty=0.2, objects=rule)
+    assert recipe.test_tiles == Tiles(size=256, merge=PlainMerge(class_agnostic=True))
+    assert parse_recipe(dump_recipe(recipe), source="dump") == recipe
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("data.tiles={size: 64, overlap: 64}", r"data\.tiles: .*overlap must be .*less than"),
+        ("data.tiles={empty: 2}", r"data\.tiles: .*empty must be a share"),
+        ("data.tiles={objects: {kind: half}}", r"data\.tiles\.objects: .*'half'"),
+        ("data.tiles={side: 64}", r"data\.tiles\.side: "),
+        ("test_tiles={max_per_image: 0}", r"test_tiles: .*at least 1; got 0"),
+    ],
+)
+def test_bad_tiles_say_where(setting: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message) as caught:
+        load_recipe("demo", [setting])
     assert "\n" not in str(caught.value)

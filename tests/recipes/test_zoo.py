@@ -13,8 +13,10 @@ import yaml
 from pydantic import TypeAdapter
 from torch import Tensor
 
+from motedet.engine.schedules import build_optimizer
+from motedet.models.backbones import DarkNetSpec
 from motedet.models.dense import Detector, fitted_priors
-from motedet.models.detectors import AutoAssignSpec
+from motedet.models.detectors import AutoAssignSpec, TTFNetSpec
 from motedet.priors import AnyPriors
 from motedet.recipes import Recipe, dump_recipe, load_recipe, parse_recipe, recipe_names
 from motedet.structures import Targets
@@ -24,6 +26,8 @@ torch.set_num_threads(1)
 ZOO: Final = Path(__file__).resolve().parents[2] / "src" / "motedet" / "recipes" / "zoo"
 TWO_STAGE: Final = ("faster_rcnn", "cascade_rcnn")
 DENSE: Final = ("retinanet", "fcos", "atss")
+ONE_STAGE: Final = (*DENSE, "ttfnet")
+VALUES: Final = ("pretrained", "leaky_slope", "freeze_stem", "first_reach")  # not of the shapes
 PRIORS: Final[TypeAdapter[AnyPriors]] = TypeAdapter(AnyPriors)
 
 # RFLA's configurations, the rows of its tables, and what they are compared with.
@@ -67,6 +71,16 @@ RECOMMENDED: Final = (
     "rfla/detectors_best",
 )
 
+# The systems of Gaussian Assignment and their published AP and AP_vt.
+GA: Final = {
+    "ga/ttfnet_d53": (21.8, 10.3),
+    "ga/ttfnet_mitb1": (24.2, 10.4),
+    "ga/retinanet_s": (20.2, 8.7),
+    "ga/fcos_s": (19.6, 7.9),
+    "ga/atss_s": (20.8, 8.5),
+}
+GA_BEST: Final = (*(f"{system}_best" for system in GA), "ga/ttfnet_pvtv2b1_best")
+
 RULES: Final = (  # "nwd" is max_iou with another similarity
     "max_iou",
     "nwd",
@@ -99,8 +113,11 @@ def same_networks() -> list[tuple[str, ...]]:
     for name in recipe_names():
         tree = tree_of(name)
         network = model = tree["model"]
-        if model["kind"] in DENSE and "priors" in model:
+        if model["kind"] in ONE_STAGE and "priors" in model:
             network = {part: model.get(part) for part in ("kind", "backbone", "neck", "head")}
+            for part in ("backbone", "head"):
+                kept = (network[part] or {}).items()
+                network[part] = {key: value for key, value in kept if key not in VALUES}
             network["per_cell"] = PRIORS.validate_python(model["priors"]).per_cell
         key = json.dumps([network, tree["data"]["dataset"]["kind"]], sort_keys=True)
         groups[key].append(name)
@@ -114,6 +131,8 @@ def test_recipe_builds_and_takes_a_step(names: tuple[str, ...]) -> None:
     recipe, *others = (load_recipe(name, settings) for name in names)
     classes = recipe.data.dataset.classes or ("a", "b")
     detector = recipe.model.build(len(classes)).train()
+    for one in (recipe, *others):
+        build_optimizer(one.train.optimizer, detector)  # refuses names of no parameter
     boxes = torch.tensor([[20.0, 30.0, 32.0, 44.0], [80.0, 70.0, 110.0, 100.0]])
     targets = Targets.of(boxes, torch.tensor([0, len(classes) - 1]), (128, 128))
     losses = detector.loss(torch.randn(1, 3, 128, 128), [targets])
@@ -163,7 +182,9 @@ def test_recipe_dumps_and_reads_back_unchanged(name: str) -> None:
 def test_published_numbers_are_percent_and_named_like_the_protocol(name: str) -> None:
     recipe = load_recipe(name)
     published = recipe.published
-    assert set(published) <= {"AP", "AP50", "AP75", "AP_vt", "AP_t", "AP_s", "AP_m", "AP_l"}
+    names = {"AP", "AP50", "AP75", "AP_vt", "AP_t", "AP_s", "AP_m", "AP_l", "AP50_tiny"}
+    assert set(published) <= names
+    assert ("AP50_tiny" in published) == (recipe.protocol.kind == "tinyperson")
     assert all(0 <= value <= 100 for value in published.values())
     assert recipe.source or not published
 
@@ -239,3 +260,89 @@ def test_recommended_recipes_leave_the_oddities_off(name: str) -> None:
         assert first.allowed_border is None
     if model.kind == "fcos":
         assert not model.ignored_as_background
+
+
+def test_every_system_of_gaussian_assignment_has_its_recipes() -> None:
+    known = {name for name in recipe_names() if name.startswith("ga/")}
+    assert known == {*(f"{system}_aitod" for system in GA), *GA_BEST}
+
+
+@pytest.mark.parametrize("system", GA)
+def test_rows_of_gaussian_assignment_have_what_shaped_their_numbers(system: str) -> None:
+    recipe = load_recipe(f"{system}_aitod")
+    model: Any = recipe.model
+    assert recipe.published == dict(zip(("AP", "AP_vt"), GA[system], strict=True))
+    assert model.assigner.kind == "gaussian"
+    assert model.head.first_reach == 0
+    assert (recipe.data.oversample_thresh is None) == (system == "ga/retinanet_s")
+    if model.backbone.kind == "darknet53":
+        assert model.backbone.freeze_stem
+        assert recipe.train.loss_scale == 512
+    if model.kind == "fcos":
+        assert model.ctrness_from == "corners"
+        assert sides(recipe.data.train_transforms) == (512, 640)
+
+
+def test_ttfnet_on_ai_tod_is_the_default_model() -> None:
+    recipe = load_recipe("ga/ttfnet_d53_aitod")
+    assert recipe.model == TTFNetSpec(backbone=DarkNetSpec(freeze_stem=True))
+    assert min(recipe.train.schedule.drop_epochs) > (recipe.train.epochs or 0)  # never
+
+
+@pytest.mark.parametrize("name", GA_BEST)
+def test_recommended_recipes_of_gaussian_assignment_leave_the_oddities_off(name: str) -> None:
+    recipe = load_recipe(name)
+    model: Any = recipe.model
+    assert recipe.data.keep_empty
+    assert recipe.data.oversample_thresh == 0.06
+    assert sides(recipe.data.train_transforms) == sides(recipe.data.test_transforms)
+    schedule = recipe.train.schedule
+    assert schedule.kind == "poly" or max(schedule.drop_epochs) < (recipe.train.epochs or 0)
+    (centre,) = model.priors([(1, 1)]).points().tolist()
+    assert centre == [2, 2]  # of a cell of 4 pixels
+    if model.head.in_strides:
+        assert model.head.first_reach == 1
+    assert not getattr(model.backbone, "freeze_stem", False)
+    assert model.backbone.pretrained == (model.backbone.kind != "mit")  # timm has none of MiT
+    assert getattr(model, "detach_iou", True)
+    assert getattr(model, "ctrness_from", "padded_distances") == "padded_distances"
+
+
+@pytest.mark.parametrize(
+    ("name", "stages"),
+    [
+        ("exp1_2_faster", {"AP50_tiny": 49.81}),
+        ("exp2_3_retinanet", {"AP50_tiny": 45.22}),
+        ("exp4_0_faster_sm", {"AP": 18.9, "AP50_tiny": 50.85}),
+        ("exp4_1_faster_sm", {"AP": 18.5, "AP50_tiny": 50.30}),
+        ("exp4_2_faster_msm", {"AP": 12.1, "AP50_tiny": 50.18}),
+        ("exp5_1_retinanet_sm", {"AP": 19.6, "AP50_tiny": 51.78}),
+        ("exp5_2_retinanet_msm", {"AP": 12.9, "AP50_tiny": 50.00}),
+        ("exp6_1_fcos", {"AP50_tiny": 47.61}),
+    ],
+)
+def test_experiments_of_scale_match_are_complete(name: str, stages: dict[str, float]) -> None:
+    recipe = load_recipe(f"tinyperson/{name}")
+    published = dict(recipe.published)
+    tiles = recipe.test_tiles
+    assert tiles is not None
+    assert (tiles.size, tiles.overlap, tiles.merge.kind) == ((512, 640), 100, "nms")
+    model: Any = recipe.model
+    anchors = model.rpn.priors if model.kind in TWO_STAGE else model.priors
+    assert anchors.strides == (4, 8, 16, 32, 64)
+    if "AP" in stages:
+        first = load_recipe(f"tinyperson/{name}_coco")
+        published |= first.published
+        before: Any = first.model
+        assert replace(before, backbone=model.backbone, postprocess=model.postprocess) == model
+        assert before.backbone.train_bn_affine
+        matching: Any = first.data.train_transforms[0]
+        kind = "monotone_scale_match" if "msm" in name else "scale_match"
+        assert (matching.kind, matching.target, matching.antialias) == (kind, "", False)
+    assert published == stages
+    assert not model.backbone.train_bn_affine
+
+
+def sides(transforms: Sequence[Any]) -> Any:  # noqa: ANN401 - a size, checked by the comparison
+    """(height, width) after the resizing among some transforms."""
+    return next(step.size for step in transforms if step.kind == "resize")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from motedet.cli.score import NAMES, Bins, chosen_protocol, refuse_existing, show_scores
+from motedet.cli.tiles import Merge, Overlap, Tile, with_tiles
 from motedet.cli.views import Flips, Scales, with_views
 
 
@@ -24,7 +25,12 @@ def evaluate(
     ] = None,
     scales: Scales = None,
     flips: Flips = [],  # noqa: B006 - typer reads it, nobody writes it
-    batch_size: Annotated[int | None, typer.Option(help="Images per forward pass.")] = None,
+    tile: Tile = None,
+    overlap: Overlap = 100,
+    merge: Merge = "seams",
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images, or windows, per forward pass.")
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes that load images.")] = 0,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 takes all cores.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
@@ -39,6 +45,7 @@ def evaluate(
     chosen = chosen_protocol(protocol, bins)
     refuse_existing([json_file, detections], force=force)
     loaded = with_views(engine.load(weights), scales=scales, flips=flips)
+    loaded = with_tiles(loaded, tile=tile, overlap=overlap, merge=merge)
     scores, results = engine.evaluate(
         loaded, data, protocol=chosen, split=split, batch_size=batch_size, workers=workers
     )

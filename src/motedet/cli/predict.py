@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from motedet.cli.tiles import Merge, Overlap, Tile, tiles_of
+from motedet.cli.tiles import Merge, Overlap, Tile, with_tiles
 from motedet.cli.views import Flips, Scales, with_views
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ def predict(
     paths = find_images(sources)
     loaded = with_views(load(weights, device=device), scales=scales, flips=flips)
     console = Console()
-    tiles = tiles_of(tile, overlap, merge)
+    loaded = with_tiles(loaded, tile=tile, overlap=overlap, merge=merge)
+    tiles = loaded.recipe.test_tiles
     if tiles is None:
         found = predict_files(loaded, paths, batch_size=batch_size)
     else:

@@ -5,10 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from motedet.engine.tiles import Tiles
+    from motedet.engine import LoadedDetector
 
 Tile = Annotated[
-    int | None, typer.Option("--tile", min=1, help="Look at windows of so many pixels.")
+    int | None,
+    typer.Option(
+        "--tile",
+        min=0,
+        help="Look at windows of so many pixels; 0: at whole images. Default: the recipe's.",
+    ),
 ]
 Overlap = Annotated[
     int, typer.Option(min=0, help="Pixels that windows share; larger than the objects.")
@@ -19,15 +24,30 @@ Merge = Annotated[
 ]
 
 
-def tiles_of(tile: int | None, overlap: int, merge: str) -> "Tiles | None":
-    """What the options say; None to look at whole images."""
-    from motedet.engine.tiles import Tiles
+def with_tiles(
+    loaded: "LoadedDetector", *, tile: int | None, overlap: int, merge: str
+) -> "LoadedDetector":
+    """The detector with the windows of the command line in place of its recipe's.
+
+    Args:
+        loaded: what `load` returned.
+        tile: sides of the windows in pixels; 0 for whole images, None leaves the recipe's.
+        overlap: shared by neighbours, in pixels.
+        merge: "seams" or "nms".
+
+    Raises:
+        DataError: if the windows share all they have.
+    """
+    from dataclasses import replace
+
+    from motedet.data import Tiles
     from motedet.errors import DataError
     from motedet.geometry.merge import PlainMerge, SeamMerge
 
     if tile is None:
-        return None
-    if overlap >= tile:
+        return loaded
+    if 0 < tile <= overlap:
         raise DataError(f"--overlap must be less than --tile {tile}; found {overlap}.")
     rule = PlainMerge() if merge == "nms" else SeamMerge()
-    return Tiles(size=tile, overlap=overlap, merge=rule)
+    tiles = Tiles(size=tile, overlap=overlap, merge=rule) if tile else None
+    return replace(loaded, recipe=loaded.recipe.model_copy(update={"test_tiles": tiles}))

@@ -16,8 +16,11 @@ from motedet.data.datasets.folder import find_coco_file
 from motedet.data.formats import Split, is_dota, is_visdrone, is_voc, is_yolo, read_annotations
 from motedet.data.huge_images import any_size
 from motedet.data.images import read_image, read_image_size
+from motedet.data.rasters import TIFF_SUFFIXES
 from motedet.data.records import Catalog, ImageRecord, Problem, Severity, count_kinds
+from motedet.data.tiling import Window
 from motedet.errors import DataError
+from motedet.structures import Size
 
 AITOD_BINS: Final = (
     ("under 2", 0.0, 2.0),
@@ -197,27 +200,43 @@ def image_problems(catalog: Catalog, *, decode: bool = False, threads: int = 4) 
     """Files that are missing, unreadable, or of another size than the annotations say.
 
     Args:
-        catalog: whose images are looked at.
+        catalog: whose images are looked at; parts of one file, at the file once.
         decode: decode every image, which finds damage in the middle of files.
         threads: images are looked at in parallel.
     """
-    look = partial(_image_problem, decode=decode)
+    files: dict[Path, list[ImageRecord]] = {}
+    for record in catalog.records:
+        files.setdefault(record.path, []).append(record)
+    look = partial(_file_problems, decode=decode)
     with any_size(), ThreadPoolExecutor(max_workers=threads) as pool:
-        found = pool.map(look, catalog.records)
-        return [problem for problem in found if problem is not None]
+        return [problem for found in pool.map(look, files.values()) for problem in found]
 
 
-def _image_problem(record: ImageRecord, *, decode: bool) -> Problem | None:
-    """What is wrong with one image file."""
-    path = record.path
+def _file_problems(records: Sequence[ImageRecord], *, decode: bool) -> list[Problem]:
+    """What is wrong with one file, of which the records are all or parts."""
+    path, image_id = records[0].path, records[0].image_id
+    by_window = path.suffix.lower() in TIFF_SUFFIXES and records[0].window is not None
     try:
-        height, width = read_image_size(path)
-        if decode or _looks_cut(path):
+        size = read_image_size(path)
+        if decode or (not by_window and _looks_cut(path)):
             read_image(path)
     except DataError as error:
         kind = "unreadable image" if path.is_file() else "missing image"
         message = str(error).removeprefix(f"{path}: ")
-        return _problem("fatal", kind, path, message, image_id=record.image_id)
+        return [_problem("fatal", kind, path, message, image_id=image_id)]
+    found = (_size_problem(record, size) for record in records)
+    return [problem for problem in found if problem is not None]
+
+
+def _size_problem(record: ImageRecord, size: Size) -> Problem | None:
+    """What is wrong if a file of (height, width) pixels is what a record says it is."""
+    path, (height, width) = record.path, size
+    if record.window is not None:
+        _, _, right, bottom = corners = record.window.corners
+        if right <= width and bottom <= height:
+            return None
+        message = f"{width} x {height} px, but annotated as its part {list(corners)} (xyxy)."
+        return _problem("fatal", "size mismatch", path, message, image_id=record.image_id)
     if (width, height) == (record.width, record.height):
         return None
     turned = (height, width) == (record.width, record.height)
@@ -245,15 +264,15 @@ def _catalog_problems(catalog: Catalog) -> list[Problem]:
     problems = []
     if not any((~record.crowd).any() for record in catalog.records):
         problems.append(no_objects(catalog))
-    seen: set[Path] = set()
+    seen: set[tuple[Path, Window | None]] = set()
     for record in catalog.records:
         if not len(record):
             message = "it teaches background only."
             problems.append(_tolerated("image without objects", record, message))
-        if record.path in seen:
+        if (record.path, record.window) in seen:
             message = "the same file is listed under several image ids."
             problems.append(_tolerated("image listed twice", record, message))
-        seen.add(record.path)
+        seen.add((record.path, record.window))
         rows = np.column_stack([record.boxes, record.labels, record.any_class])  # [G, 6]
         repeated = len(rows) - len(np.unique(rows, axis=0))
         if repeated:

@@ -140,7 +140,7 @@ def _cut_image(record: ImageRecord, cut: Cut, folder: Path, *, name: str) -> lis
     with ThreadPoolExecutor(max_workers=4) as pool:
         list(pool.map(lambda window, path: _write_tile(image, window, path), plan, paths))
     return [
-        replace(cut.objects(record, window), path=path)
+        replace(cut.objects(record, window), path=path, window=None)
         for window, path in zip(plan, paths, strict=True)
     ]
 

@@ -1,8 +1,9 @@
 """A catalog as a map-style dataset: the same sample for the same seed, epoch and index."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,10 +11,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from motedet.data.images import read_image
+from motedet.data.rasters import open_raster
 from motedet.data.records import Catalog, ImageRecord
 from motedet.data.sample import Sample
+from motedet.data.tiling import Window
 from motedet.data.transforms import AnyTransform, Compose
 from motedet.errors import DataError
+from motedet.structures import Size
 
 
 class DetectionDataset(Dataset[Sample]):
@@ -27,8 +31,8 @@ class DetectionDataset(Dataset[Sample]):
         catalog: the images; `prepare_catalog` makes one fit for training.
         transforms: applied in order.
         seed: of all random choices.
-        cache: decode all images once, now, and keep them in memory. Workers share that memory where
-            they are forked. `decoded_bytes` tells the cost.
+        cache: decode all files once, now, and keep them in memory, of each as much as the images
+            show. Workers share that memory where they are forked. `decoded_bytes` tells the cost.
         listing: row of the catalog behind every index, so that an image can come more than once;
             by default each image once.
 
@@ -52,10 +56,11 @@ class DetectionDataset(Dataset[Sample]):
         # in shared memory, so that workers which live longer than an epoch see it change
         self._epoch = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]
-        self._cached: list[Tensor] = []
+        self._cached: dict[Path, _Decoded] = {}
         if cache:
+            files = _by_file(catalog.records)
             with ThreadPoolExecutor(max_workers=4) as pool:
-                self._cached = list(pool.map(read_checked, catalog.records))
+                self._cached = dict(zip(files, pool.map(_decode, files.values()), strict=True))
 
     def __len__(self) -> int:
         """The number of images, counted as often as they are listed."""
@@ -76,7 +81,7 @@ class DetectionDataset(Dataset[Sample]):
     def load(self, row: int) -> Sample:
         """The sample of one image of the catalog as it is stored, before any transform."""
         record = self.catalog.records[row]
-        image = self._cached[row] if self._cached else read_checked(record)
+        image = self._cached[record.path].crop(record) if self._cached else read_checked(record)
         size = (record.height, record.width)
         counted = ~(record.crowd | record.ignore)  # [G]
         return Sample(
@@ -92,12 +97,19 @@ class DetectionDataset(Dataset[Sample]):
 
 
 def decoded_bytes(catalog: Catalog) -> int:
-    """Memory that all images of a catalog take when decoded, in bytes."""
-    return sum(3 * record.width * record.height for record in catalog.records)
+    """Memory that a catalog takes when decoded, in bytes.
+
+    Of each file the smallest part counts that holds all images which are parts of it.
+    """
+    parts = map(_hull, _by_file(catalog.records).values())
+    return sum(3 * part.width * part.height for part in parts)
 
 
 def read_checked(record: ImageRecord) -> Tensor:
     """Decode the image of a record.
+
+    A part of a file is read alone where the file's format allows it, and otherwise cut out of the
+    decoded file.
 
     Returns:
         [3, H, W] uint8.
@@ -105,12 +117,84 @@ def read_checked(record: ImageRecord) -> Tensor:
     Raises:
         DataError: if it cannot be read, or has another size than the annotation file says.
     """
-    image = read_image(record.path)
-    found = (image.shape[1], image.shape[2])
-    if found != (record.height, record.width):
-        raise DataError(
-            f"{record.path}: image {record.image_id} is {found[1]} x {found[0]} pixels, but its "
-            f"annotations say {record.width} x {record.height}. Boxes would be misplaced: correct "
-            "the annotation file, or use the images it was made for."
-        )
-    return image
+    return _decode((record,)).image
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """As much of a file as its images show.
+
+    Attributes:
+        image: [3, h, w] uint8.
+        part: where it is in the file.
+    """
+
+    image: Tensor
+    part: Window
+
+    def crop(self, record: ImageRecord) -> Tensor:
+        """[3, H, W], the image of a record, a view of the file."""
+        seen = _part(record)
+        top, left = seen.y - self.part.y, seen.x - self.part.x
+        return self.image[:, top : top + seen.height, left : left + seen.width]
+
+
+def _decode(records: Sequence[ImageRecord]) -> _Decoded:
+    """Read what the records of one file show of it.
+
+    Raises:
+        DataError: if it cannot be read, or does not have the size that a record says.
+    """
+    path, part = records[0].path, _hull(records)
+    if all(record.window is None for record in records):
+        image = read_image(path)  # [3, H, W]
+        _check_size(records, (image.shape[1], image.shape[2]))
+        return _Decoded(image, part)
+    with open_raster(path) as raster:
+        _check_size(records, raster.size)
+        rows = raster.read(part).permute(1, 2, 0)  # [h, w, 3]
+        rows = rows.clone(memory_format=torch.contiguous_format)  # the rest is let go
+    return _Decoded(rows.permute(2, 0, 1), part)
+
+
+def _check_size(records: Iterable[ImageRecord], found: Size) -> None:
+    """Compare a file of (height, width) pixels with what its records say.
+
+    Raises:
+        DataError: naming the first that does not fit.
+    """
+    for record in records:
+        height, width = found
+        if record.window is None and found != (record.height, record.width):
+            raise DataError(
+                f"{record.path}: image {record.image_id} is {width} x {height} pixels, but its "
+                f"annotations say {record.width} x {record.height}. Boxes would be misplaced: "
+                "correct the annotation file, or use the images it was made for."
+            )
+        _, _, right, bottom = _part(record).corners
+        if right > width or bottom > height:
+            raise DataError(
+                f"{record.path}: image {record.image_id} is its part {list(_part(record).corners)} "
+                f"(left, top, right, bottom), but the file has {width} x {height} pixels; use the "
+                "images that the annotations were made for."
+            )
+
+
+def _by_file(records: Iterable[ImageRecord]) -> dict[Path, list[ImageRecord]]:
+    """The records of every file."""
+    files: dict[Path, list[ImageRecord]] = {}
+    for record in records:
+        files.setdefault(record.path, []).append(record)
+    return files
+
+
+def _part(record: ImageRecord) -> Window:
+    """What a record shows of its file."""
+    return record.window or Window(x=0, y=0, width=record.width, height=record.height)
+
+
+def _hull(records: Iterable[ImageRecord]) -> Window:
+    """The smallest window that holds all that the records show."""
+    corners = np.array([_part(record).corners for record in records])  # [N, 4]
+    (left, top), (right, bottom) = corners[:, :2].min(axis=0), corners[:, 2:].max(axis=0)
+    return Window(x=int(left), y=int(top), width=int(right - left), height=int(bottom - top))

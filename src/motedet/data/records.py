@@ -1,17 +1,21 @@
 """What a data folder holds, before any image is opened: one record per image, and its problems."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import Final, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from motedet.data.tiling import Window
 from motedet.errors import DataError
 from motedet.structures import Size
 
 Severity = Literal["fatal", "tolerated"]
+
+MARKS: Final = ("uncertain", "logo", "in_dense_image")
+"""What TinyPerson's files say about an annotation beside COCO's keys."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +59,7 @@ class Row(NamedTuple):
         crowd: a region in which nothing counts.
         ignore: an object to leave out.
         any_class: a crowd in which nothing of any class counts; its label means nothing.
+        marks: those of `MARKS` that it has.
     """
 
     box: tuple[float, float, float, float]
@@ -64,6 +69,7 @@ class Row(NamedTuple):
     crowd: bool = False
     ignore: bool = False
     any_class: bool = False
+    marks: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -73,9 +79,9 @@ class ImageRecord:
     Attributes:
         image_id: as in the file; unique within a catalog.
         path: the image file.
-        width: in pixels, as the annotation file says.
-        height: in pixels, as the annotation file says.
-        boxes: [G, 4] float64 xyxy in pixels of the image file. May hold NaN or empty boxes.
+        width: in pixels, as the annotation file says; of the part, where there is a `window`.
+        height: in pixels, as the annotation file says; of the part, where there is a `window`.
+        boxes: [G, 4] float64 xyxy in pixels of the image. May hold NaN or empty boxes.
         labels: [G] int64, 0-based.
         crowd: [G] bool, regions in which nothing counts (COCO `iscrowd`).
         ignore: [G] bool, objects that the file asks to leave out (COCO `ignore`).
@@ -83,6 +89,8 @@ class ImageRecord:
         annotation_ids: [G] int64.
         any_class: [G] bool, crowds in which nothing of any class counts, such as VisDrone's ignored
             regions; their labels are 0 and mean nothing. By default none.
+        window: the part of the file that this image is; by default all of it.
+        marks: [G] bool for each of `MARKS` that any annotation has; `marked` gives all of them.
     """
 
     image_id: int
@@ -96,6 +104,8 @@ class ImageRecord:
     areas: NDArray[np.float64]
     annotation_ids: NDArray[np.int64]
     any_class: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    window: Window | None = None
+    marks: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """By default no crowd is of any class."""
@@ -103,15 +113,25 @@ class ImageRecord:
             object.__setattr__(self, "any_class", np.zeros(len(self.labels), dtype=np.bool_))
 
     @classmethod
-    def of(cls, image_id: int, path: Path, *, size: Size, rows: Sequence[Row]) -> Self:
+    def of(
+        cls,
+        image_id: int,
+        path: Path,
+        *,
+        size: Size,
+        rows: Sequence[Row],
+        window: Window | None = None,
+    ) -> Self:
         """The record of an image from its annotations, one by one.
 
         Args:
             image_id: unique within the catalog.
             path: the image file.
-            size: (height, width) in pixels.
+            size: (height, width) in pixels, of the window if there is one.
             rows: one per annotation.
+            window: the part of the file that the image is; None for all of it.
         """
+        marks = sorted({name for row in rows for name in row.marks})
         return cls(
             image_id=image_id,
             path=path,
@@ -124,6 +144,11 @@ class ImageRecord:
             areas=np.array([row.area for row in rows], dtype=np.float64),
             annotation_ids=np.array([row.annotation_id for row in rows], dtype=np.int64),
             any_class=np.array([row.any_class for row in rows], dtype=np.bool_),
+            window=window,
+            marks={
+                name: np.array([name in row.marks for row in rows], dtype=np.bool_)
+                for name in marks
+            },
         )
 
     def __len__(self) -> int:
@@ -141,7 +166,13 @@ class ImageRecord:
             areas=self.areas[keep],
             annotation_ids=self.annotation_ids[keep],
             any_class=self.any_class[keep],
+            marks={name: marked[keep] for name, marked in self.marks.items()},
         )
+
+    def marked(self, name: str) -> NDArray[np.bool_]:
+        """[G] bool, the annotations that have one of `MARKS`."""
+        found = self.marks.get(name)
+        return np.zeros(len(self), dtype=np.bool_) if found is None else found
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

@@ -8,10 +8,11 @@ from typing import Any, Final
 from motedet.data import Batch, Catalog, DetectionDataset, coco_dict
 from motedet.engine.class_order import order_classes
 from motedet.engine.loaders import ordered_loader
+from motedet.engine.predict import to_original
+from motedet.engine.tiles import tiled_results
 from motedet.engine.weights import LoadedDetector, load
-from motedet.geometry import scale_boxes
 from motedet.metrics import AnyProtocol, Scores, coco_results
-from motedet.structures import Detections, Size
+from motedet.structures import Detections
 
 Result = dict[str, Any]
 
@@ -58,7 +59,7 @@ def evaluate(
         data: the folder that the recipe's data set expects.
         protocol: how to score; by default as the recipe says.
         split: "val" or "train".
-        batch_size: images per forward pass; by default the recipe's.
+        batch_size: images (with `test_tiles`, windows) per forward pass; by default the recipe's.
         workers: processes that load images.
 
     Returns:
@@ -72,16 +73,25 @@ def evaluate(
     recipe = loaded.recipe
     catalog = recipe.data.dataset.catalog(Path(data), "train" if split == "train" else "val")
     catalog = order_classes(catalog, loaded.classes)
-    dataset = DetectionDataset(catalog, recipe.data.test_transforms, seed=0)
-    results: list[Result] = []
-    loader = ordered_loader(
-        dataset, batch_size=batch_size or recipe.train.batch_size, workers=workers
-    )
-    for batch in loader:
-        detections = loaded.predict_batch(batch.images, batch.image_sizes)
-        results += batch_results(batch, detections, catalog.category_ids)
+    size = batch_size or recipe.train.batch_size
+    if recipe.test_tiles is None:
+        results = _whole_results(loaded, catalog, batch_size=size, workers=workers)
+    else:
+        results = tiled_results(loaded, catalog, recipe.test_tiles, batch_size=size)
     scoring = Scoring.of(catalog, protocol or recipe.protocol)
     return scoring(results), results
+
+
+def _whole_results(
+    loaded: LoadedDetector, catalog: Catalog, *, batch_size: int, workers: int
+) -> list[Result]:
+    """COCO results of images that are looked at at once."""
+    dataset = DetectionDataset(catalog, loaded.recipe.data.test_transforms, seed=0)
+    results: list[Result] = []
+    for batch in ordered_loader(dataset, batch_size=batch_size, workers=workers):
+        detections = loaded.predict_batch(batch.images, batch.image_sizes)
+        results += batch_results(batch, detections, catalog.category_ids)
+    return results
 
 
 def batch_results(
@@ -93,15 +103,3 @@ def batch_results(
         original = to_original(found, batch.image_sizes[i], batch.original_sizes[i])
         results += coco_results(original, batch.image_ids[i], category_ids)
     return results
-
-
-def to_original(found: Detections, image_size: Size, original_size: Size) -> Detections:
-    """Detections in pixels of the image file.
-
-    Args:
-        found: D detections in pixels of the network input.
-        image_size: (height, width) of the resized image, without padding.
-        original_size: (height, width) of the file.
-    """
-    scale = (original_size[1] / image_size[1], original_size[0] / image_size[0])
-    return Detections(scale_boxes(found.boxes, scale), found.scores, found.labels)

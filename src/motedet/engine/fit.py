@@ -3,20 +3,34 @@
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import lightning as L
 import torch
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from motedet.data import Catalog, count_kinds, image_problems, prepare_catalog, refuse_fatal
+from motedet.data import (
+    Catalog,
+    ImageRecord,
+    TrainTiles,
+    count_kinds,
+    cut_windows,
+    decoded_bytes,
+    image_problems,
+    prepare_catalog,
+    refuse_fatal,
+)
+from motedet.data.rasters import TIFF_SUFFIXES
 from motedet.data.transforms.scale_match import SizeMatching
 from motedet.engine.callbacks import MovingAverage, Saving
 from motedet.engine.class_order import order_classes
 from motedet.engine.evaluate import Scoring, evaluate
 from motedet.engine.loaders import (
+    CACHE_BYTES,
+    record_loader,
     shuffled_loader,
     training_batches,
     training_listing,
@@ -28,12 +42,20 @@ from motedet.engine.processes import choose_device, is_main_process, processes_h
 from motedet.engine.progress import EpochBars, EpochLines
 from motedet.engine.run_folder import RunFolder
 from motedet.engine.schedules import static_precision
-from motedet.engine.weights import backbones, build_untrained, frozen_layers, start_from
+from motedet.engine.tiles import predict_record
+from motedet.engine.weights import (
+    LoadedDetector,
+    backbones,
+    build_untrained,
+    frozen_layers,
+    start_from,
+)
 from motedet.errors import RecipeError
 from motedet.files import write_json, write_text
 from motedet.metrics import Scores
 from motedet.models.detectors import Detector
-from motedet.recipes import Recipe, dump_recipe, load_recipe, parse_recipe
+from motedet.recipes import Recipe, ViewsSpec, dump_recipe, load_recipe, parse_recipe
+from motedet.structures import Detections
 
 logger = logging.getLogger(__name__)
 
@@ -163,8 +185,9 @@ def _starting_detector(
 def open_data(recipe: Recipe, root: Path) -> tuple[Catalog, Catalog]:
     """The cleaned training images, and the validation images as they are, labels in one order.
 
-    Tolerated problems are counted and named in the log. Validation is scored against the file's
-    own boxes, as `evaluate` and other tools do.
+    Where the recipe has `data.tiles`, training images are windows of files; only they are cut, so
+    that no image has windows on both sides. Tolerated problems are counted and named in the log.
+    Validation is scored against the file's own boxes, as `evaluate` and other tools do.
 
     Raises:
         DataError: at the first fatal problem.
@@ -180,9 +203,27 @@ def open_data(recipe: Recipe, root: Path) -> tuple[Catalog, Catalog]:
         for kind, count in count_kinds(catalog.problems).items():
             first = next(p for p in catalog.problems if p.kind == kind)
             logger.warning("%s: %d x %s, for example %s", split, count, kind, first)
+    if data.tiles is not None:
+        train_data = _cut(train_data, data.tiles, seed=recipe.train.seed)
     if recipe.classes is not None:
         train_data = order_classes(train_data, recipe.classes)
     return train_data, order_classes(val_data, train_data.classes)
+
+
+def _cut(catalog: Catalog, tiles: TrainTiles, *, seed: int) -> Catalog:
+    """The windows of the training images, with a word on what they cost."""
+    cut = cut_windows(catalog, tiles, seed=seed)
+    logger.info("train: %d windows of %d images", len(cut), len(catalog))
+    whole = [r.path for r in cut.records if r.path.suffix.lower() not in TIFF_SUFFIXES]
+    if whole and decoded_bytes(cut) >= CACHE_BYTES:
+        logger.warning(
+            "the images are too large to keep decoded (%.1f GB) and each, such as %s, is decoded "
+            "for every window of it; `motedet tile` cuts them once, and TIFF files are read by "
+            "window",
+            decoded_bytes(cut) / 1e9,
+            whole[0],
+        )
+    return cut
 
 
 def _fit(
@@ -224,13 +265,31 @@ def _fit(
         spec,
         steps_per_epoch=steps_per_epoch,
         scoring=Scoring.of(catalogs[1], recipe.protocol),
+        tiled=_tiled(recipe, detector, catalogs[1]),
     )
     trainer.fit(
         module,
         shuffled_loader(batches, workers=workers),
-        validation_loader(recipe, catalogs[1], workers=workers, rank=rank, world=world),
+        record_loader(catalogs[1], rank=rank, world=world)
+        if recipe.test_tiles
+        else validation_loader(recipe, catalogs[1], workers=workers, rank=rank, world=world),
         ckpt_path=folder.state if resume else None,
         weights_only=False,  # our own state, written by this run
+    )
+
+
+def _tiled(
+    recipe: Recipe, detector: Detector, val_data: Catalog
+) -> Callable[[ImageRecord], Detections] | None:
+    """How validation looks at an image of a recipe with `test_tiles`: once, as it is."""
+    if recipe.test_tiles is None:
+        return None
+    plain = recipe.model_copy(update={"test_time": ViewsSpec()})
+    return partial(
+        predict_record,
+        LoadedDetector(detector, plain, val_data.classes),
+        tiles=recipe.test_tiles,
+        batch_size=recipe.train.batch_size,
     )
 
 

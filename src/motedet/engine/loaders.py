@@ -2,13 +2,15 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from motedet.data import (
     Catalog,
     DetectionDataset,
+    ImageRecord,
     Sample,
     balanced_listing,
     collate,
@@ -115,6 +117,12 @@ def validation_loader(
     )
     size = max(recipe.train.batch_size // world, 1)
     return ordered_loader(dataset, batch_size=size, workers=workers, rank=rank, world=world)
+
+
+def record_loader(catalog: Catalog, *, rank: int, world: int) -> DataLoader[ImageRecord]:
+    """This process's share of images that are read window by window when they are looked at."""
+    mine = cast("Dataset[ImageRecord]", catalog.records[rank::world])
+    return DataLoader(mine, batch_size=None)  # one by one, as they are
 
 
 def shuffled_loader(batches: GlobalBatches, *, workers: int) -> DataLoader[Sample]:

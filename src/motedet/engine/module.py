@@ -1,17 +1,20 @@
 """The training step as Lightning sees it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor
 
-from motedet.data import Batch
+from motedet.data import Batch, ImageRecord
 from motedet.engine.evaluate import SHOWN, Scoring, batch_results
 from motedet.engine.schedules import build_optimizer, build_scheduler
 from motedet.errors import TrainingError
+from motedet.metrics import coco_results
 from motedet.models.detectors import Detector
 from motedet.recipes import TrainSpec
+from motedet.structures import Detections
 
 
 class DetectorModule(L.LightningModule):
@@ -22,16 +25,24 @@ class DetectorModule(L.LightningModule):
         spec: how.
         steps_per_epoch: optimiser steps in one epoch.
         scoring: the ground truth and protocol of the validation images.
+        tiled: looks at a validation image in windows; None for batches of whole images.
     """
 
     def __init__(
-        self, detector: Detector, spec: TrainSpec, *, steps_per_epoch: int, scoring: Scoring
+        self,
+        detector: Detector,
+        spec: TrainSpec,
+        *,
+        steps_per_epoch: int,
+        scoring: Scoring,
+        tiled: Callable[[ImageRecord], Detections] | None = None,
     ) -> None:
         super().__init__()
         self.detector = detector
         self.spec = spec
         self.steps_per_epoch = steps_per_epoch
         self.scoring = scoring
+        self.tiled = tiled
         self.results: list[dict[str, Any]] = []
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -58,8 +69,13 @@ class DetectorModule(L.LightningModule):
         self.log_dict(terms, prog_bar=True, batch_size=size, sync_dist=True)
         return total
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch | ImageRecord, batch_idx: int) -> None:
         """Collect detections in pixels of the image files."""
+        if isinstance(batch, ImageRecord):
+            if self.tiled is not None:
+                found, ids = self.tiled(batch), self.scoring.category_ids
+                self.results += coco_results(found, batch.image_id, ids)
+            return
         detections = self.detector.predict(self._ready(batch.images), batch.image_sizes)
         self.results += batch_results(batch, detections, self.scoring.category_ids)
 
@@ -88,10 +104,10 @@ class DetectorModule(L.LightningModule):
         }
 
     def transfer_batch_to_device(
-        self, batch: Batch, device: torch.device, dataloader_idx: int
-    ) -> Batch:
-        """Batches know how to move themselves."""
-        return batch.to(device)
+        self, batch: Batch | ImageRecord, device: torch.device, dataloader_idx: int
+    ) -> Batch | ImageRecord:
+        """Batches know how to move themselves; records are read where they are looked at."""
+        return batch.to(device) if isinstance(batch, Batch) else batch
 
     def _ready(self, images: Tensor) -> Tensor:
         """[B, 3, H, W] in the memory format that the recipe asks for."""

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from motedet.data import IMAGE_SUFFIXES, Compose, Sample, collate, read_image
-from motedet.engine.evaluate import to_original
 from motedet.engine.weights import LoadedDetector, load
 from motedet.errors import DataError
+from motedet.geometry import scale_boxes
 from motedet.structures import Detections, Size
 
 logger = logging.getLogger(__name__)
@@ -117,6 +117,18 @@ def predict_images(loaded: LoadedDetector, images: Sequence[Tensor]) -> list[Det
     return [
         to_original(d, batch.image_sizes[i], batch.original_sizes[i]) for i, d in enumerate(found)
     ]
+
+
+def to_original(found: Detections, image_size: Size, original_size: Size) -> Detections:
+    """Detections in pixels of the image file.
+
+    Args:
+        found: D detections in pixels of the network input.
+        image_size: (height, width) of the resized image, without padding.
+        original_size: (height, width) of the file.
+    """
+    scale = (original_size[1] / image_size[1], original_size[0] / image_size[0])
+    return Detections(scale_boxes(found.boxes, scale), found.scores, found.labels)
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

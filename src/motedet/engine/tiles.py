@@ -2,53 +2,21 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from motedet.data import Catalog
+from motedet.data import Catalog, ImageRecord, Tiles
 from motedet.data.rasters import Raster, open_raster
-from motedet.data.tiling import Window, boxes_to_image, windows
+from motedet.data.tiling import Window, boxes_to_image
 from motedet.engine.predict import Prediction, chunks, predict_images
 from motedet.engine.weights import LoadedDetector
 from motedet.errors import DataError
-from motedet.geometry.merge import AnyMerge, SeamMerge, Sightings
+from motedet.geometry.merge import Sightings
 from motedet.metrics import coco_results
 from motedet.structures import Detections, Size
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tiles:
-    """How an image is cut into windows, and what they saw is put together.
-
-    Attributes:
-        size: both sides of a window, in pixels.
-        overlap: shared by neighbours, in pixels, at least. Objects up to this size are whole in
-            some window.
-        merge: how detections of all windows become those of the image.
-        max_per_image: at most so many are returned, the best ones; None for all.
-        seam: a box that comes this close to the end of its window, in pixels, where the image goes
-            on, counts as cut.
-    """
-
-    size: int = 640
-    overlap: int = 100
-    merge: AnyMerge = SeamMerge()  # noqa: RUF009 - frozen
-    max_per_image: int | None = None
-    seam: float = 2.0
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        if not 0 <= self.overlap < self.size:
-            raise ValueError(
-                f"overlap must be at least 0 and less than the window {self.size}; "
-                f"got {self.overlap}."
-            )
-        if self.max_per_image is not None and self.max_per_image < 1:
-            raise ValueError(f"max_per_image must be at least 1; got {self.max_per_image}.")
 
 
 def predict_tiles(
@@ -62,7 +30,7 @@ def predict_tiles(
         tiles: windows and merging.
         batch_size: windows per forward pass.
     """
-    plan = windows(raster.size, window=tiles.size, overlap=tiles.overlap)
+    plan = tiles.windows(raster.size)
     parts: list[Sightings] = []
     count = 0
     for chunk, images in _read_ahead(raster, plan, batch_size):
@@ -108,16 +76,27 @@ def tiled_results(
     """
     results: list[dict[str, Any]] = []
     for record in catalog.records:
-        with open_raster(record.path) as raster:
-            if raster.size != (record.height, record.width):
-                raise DataError(
-                    f"{record.path}: image {record.image_id} is {raster.size[1]} x "
-                    f"{raster.size[0]} pixels, but its annotations say {record.width} x "
-                    f"{record.height}; correct the annotation file."
-                )
-            found = predict_tiles(loaded, raster, tiles, batch_size=batch_size)
+        found = predict_record(loaded, record, tiles, batch_size=batch_size)
         results += coco_results(found, record.image_id, catalog.category_ids)
     return results
+
+
+def predict_record(
+    loaded: LoadedDetector, record: ImageRecord, tiles: Tiles, *, batch_size: int = 4
+) -> Detections:
+    """Detections of the whole image of a record, best first, in its pixels.
+
+    Raises:
+        DataError: if it cannot be read, or is not of the size that its annotations say.
+    """
+    with open_raster(record.path) as raster:
+        if raster.size != (record.height, record.width):
+            raise DataError(
+                f"{record.path}: image {record.image_id} is {raster.size[1]} x {raster.size[0]} "
+                f"pixels, but its annotations say {record.width} x {record.height}; correct the "
+                "annotation file."
+            )
+        return predict_tiles(loaded, raster, tiles, batch_size=batch_size)
 
 
 def _read_ahead(

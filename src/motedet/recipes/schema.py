@@ -19,6 +19,7 @@ from pydantic import (
 
 from motedet.data.datasets import AnyDataset
 from motedet.data.transforms import AnyTransform
+from motedet.data.windowed import Tiles, TrainTiles
 from motedet.metrics import AnyProtocol
 from motedet.models.detectors import AnyDetector
 
@@ -158,12 +159,14 @@ class DataSpec(Strict):
         oversample_thresh: see images of rare classes more than once per epoch: an image with a
             class that a share f < `oversample_thresh` of the training images holds comes
             ceil(sqrt(oversample_thresh / f)) times; null shows every image once.
+        tiles: cut training images into windows, in memory and not on disk; null for whole images.
     """
 
     dataset: AnyDataset
     keep_empty: bool = True
     min_image_side: PositiveInt = 1
     oversample_thresh: Share | None = None
+    tiles: TrainTiles | None = None
     train_transforms: tuple[AnyTransform, ...]
     test_transforms: tuple[AnyTransform, ...]
 
@@ -201,6 +204,8 @@ class Recipe(Strict):
         classes: class names in label order; null takes them from the training data.
         test_time: views that evaluation and prediction look at; validation during training looks at
             each image once.
+        test_tiles: look at whole images in windows, also during training; null looks at each image
+            at once.
     """
 
     name: str
@@ -212,6 +217,7 @@ class Recipe(Strict):
     data: DataSpec
     train: TrainSpec = TrainSpec()
     test_time: ViewsSpec = ViewsSpec()
+    test_tiles: Tiles | None = None
     protocol: AnyProtocol
 
     @model_validator(mode="after")

@@ -12,7 +12,8 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from motedet.data import Catalog, ImageRecord, count_kinds, read_image
+from motedet.data import Catalog, ImageRecord, count_kinds
+from motedet.data.dataset import read_checked
 from motedet.files import write_text
 from motedet.recipes import Recipe
 from motedet.report.drawing import draw_detections
@@ -154,7 +155,7 @@ def _gallery(
     def entry(i: int) -> GalleryEntry:
         record, kept = catalog.records[i], found[i][found[i].scores >= thresh]
         drawing = draw_detections(
-            read_image(record.path),
+            read_checked(record),
             kept.boxes,
             kept.labels,
             kept.scores,

@@ -29,3 +29,22 @@ def test_wrong_root(tmp_path: Path) -> None:
         COCODataset().catalog(tmp_path, "val")
     with pytest.raises(DataError, match=r"expected the file annotations/instances_val2017.json"):
         COCODataset().catalog(tmp_path / "nowhere", "val")
+
+
+def test_both_parts_can_be_trained_on(tmp_path: Path) -> None:
+    for number, split in enumerate(("train", "val")):
+        content = coco_content(["a.jpg"])
+        content["categories"] = [{"id": 7 + i, "name": n} for i, n in enumerate(COCO_CLASSES)]
+        content["images"][0]["id"] = 10 + number
+        for annotation in content["annotations"]:
+            annotation["image_id"] = 10 + number
+        write_image(tmp_path / f"{split}2017" / "a.jpg")
+        write_json(tmp_path / f"annotations/instances_{split}2017.json", content)
+    both = COCODataset(train_part="trainval")
+    records = both.catalog(tmp_path, "train").records
+    assert [record.path.parent.name for record in records] == ["train2017", "val2017"]
+    assert len(both.catalog(tmp_path, "val")) == 1
+    path = tmp_path / "annotations/instances_val2017.json"
+    path.write_text((tmp_path / "annotations/instances_train2017.json").read_text())
+    with pytest.raises(DataError, match=r"image id 10 is also in instances_train2017.json"):
+        both.catalog(tmp_path, "train")

@@ -8,7 +8,9 @@ import pytest
 from fake_data import BOXES, CLASSES, LABELS, coco_content, write_coco, write_image, write_json
 from motedet.data.formats import coco_dict, read_annotations
 from motedet.data.formats.coco import read_coco
+from motedet.data.tiling import Window
 from motedet.errors import DataError
+from motedet.metrics.tables import GroundTruthTable
 
 
 def test_boxes_are_half_open_and_labels_follow_the_file(tmp_path: Path) -> None:
@@ -207,3 +209,56 @@ def test_a_crowd_of_some_classes_stays_as_it_is(tmp_path: Path) -> None:
     record = read_coco(write_json(tmp_path / "x.json", content)).records[0]
     assert record.crowd.tolist() == [False, True, False]
     assert not record.any_class.any()
+
+
+def test_corners_make_images_parts_of_one_file_and_are_written_back(tmp_path: Path) -> None:
+    write_image(tmp_path / "sub" / "a.png", size=(96, 100))
+    content = coco_content(["sub/a.png", "sub/a.png"])
+    content["images"][1]["corner"] = [36, 48, 100, 96]
+    catalog = read_annotations(write_json(tmp_path / "x.json", content))
+    whole, part = catalog.records
+    assert whole.window is None
+    assert part.window == Window(x=36, y=48, width=64, height=48)
+    assert whole.path == part.path
+    images = coco_dict(catalog, image_folder=tmp_path)["images"]
+    assert images == content["images"]
+
+
+@pytest.mark.parametrize(
+    ("corner", "match"),
+    [
+        ([0, 0, 64, 47], r"`corner` \[0, 0, 64, 47\] is 64 x 47 pixels, .* to have 64 x 48"),
+        ([36, 48, 64, 48], r"right and bottom excluded; found \[36, 48, 64, 48\]"),  # xywh
+        ([-1, 0, 63, 48], r"must be \[left, top, right, bottom\] .*; found \[-1, 0, 63, 48\]"),
+        ([0.5, 0, 64.5, 48], r"in whole pixels"),
+        ([0, 0, 64], r"must be \[left"),
+        ("all", r"found 'all'"),
+    ],
+    ids=["size", "width and height", "outside", "fractions", "three", "text"],
+)
+def test_impossible_corners_are_named(tmp_path: Path, corner: object, match: str) -> None:
+    write_image(tmp_path / "a.png")
+    content = coco_content(["a.png", "b.png"])
+    content["images"][1]["corner"] = corner
+    catalog = read_annotations(write_json(tmp_path / "x.json", content))
+    assert len(catalog) == 1
+    assert [problem.kind for problem in catalog.problems] == ["bad entry"]
+    assert re.search(r"image 11: bad entry: images\[1\]: ", str(catalog.problems[0]))
+    assert re.search(match, str(catalog.problems[0]))
+
+
+def test_marks_are_read_and_written_where_there_are_any(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png")
+    content = coco_content(["a.png"])
+    for number, annotation in enumerate(content["annotations"]):
+        annotation |= {"uncertain": number == 1, "logo": False, "ignore": number == 2}
+    catalog = read_annotations(write_json(tmp_path / "x.json", content))
+    assert catalog.records[0].marked("uncertain").tolist() == [False, True, False]
+    annotations = coco_dict(catalog)["annotations"]
+    assert isinstance(annotations, list)
+    assert [a["uncertain"] for a in annotations] == [0, 1, 0]
+    assert [a["ignore"] for a in annotations] == [0, 0, 1]
+    assert not any("logo" in a for a in annotations)
+    table = GroundTruthTable.of(coco_dict(catalog))  # what protocols see
+    assert table.uncertain.tolist() == [False, True, False]
+    assert table.ignore.tolist() == [False, False, True]

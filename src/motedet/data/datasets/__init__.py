@@ -8,6 +8,7 @@ from motedet.data.datasets.aitod import AITOD, AITOD_CLASSES
 from motedet.data.datasets.coco import COCO_CLASSES, COCODataset
 from motedet.data.datasets.dota import DOTA, DOTA_CLASSES
 from motedet.data.datasets.folder import Folder
+from motedet.data.datasets.tinyperson import TinyPerson
 from motedet.data.datasets.visdrone import VisDrone
 from motedet.data.formats.visdrone import VISDRONE_CLASSES
 
@@ -21,10 +22,11 @@ __all__ = [
     "AnyDataset",
     "COCODataset",
     "Folder",
+    "TinyPerson",
     "VisDrone",
 ]
 
 AnyDataset = Annotated[
-    AITOD | COCODataset | DOTA | Folder | VisDrone,
+    AITOD | COCODataset | DOTA | Folder | TinyPerson | VisDrone,
     Field(discriminator="kind"),
 ]

@@ -1,12 +1,13 @@
 """COCO detection, 2017 splits (Lin et al. 2014, arXiv 1405.0312)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
 from motedet.data.datasets.expected import expected_file, expected_folder
 from motedet.data.formats import Split, read_annotations
 from motedet.data.records import Catalog
+from motedet.errors import DataError
 
 COCO_CLASSES: Final = (
     *("person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat"),
@@ -26,9 +27,15 @@ SOURCE: Final = "Get COCO 2017 from https://cocodataset.org/#download."
 
 @dataclass(frozen=True, kw_only=True)
 class COCODataset:
-    """`annotations/instances_{train,val}2017.json` with `train2017/` and `val2017/`."""
+    """`annotations/instances_{train,val}2017.json` with `train2017/` and `val2017/`.
+
+    Attributes:
+        train_part: "trainval" trains on both parts, as Scale Match's pretraining does; scores on
+            the second are then of images that were trained on.
+    """
 
     kind: Literal["coco"] = "coco"
+    train_part: Literal["train", "trainval"] = "train"
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -41,6 +48,30 @@ class COCODataset:
         Raises:
             DataError: saying which file was expected where, and what was found.
         """
-        path = expected_file(root, f"annotations/instances_{split}2017.json", SOURCE)
-        images = expected_folder(root, (f"{split}2017", f"images/{split}2017"), SOURCE)
-        return read_annotations(path, image_folder=images, classes=COCO_CLASSES)
+        first = _read(root, split)
+        if split == "train" and self.train_part == "trainval":
+            return _joined(first, _read(root, "val"))
+        return first
+
+
+def _read(root: Path, split: Split) -> Catalog:
+    """One part as released."""
+    path = expected_file(root, f"annotations/instances_{split}2017.json", SOURCE)
+    images = expected_folder(root, (f"{split}2017", f"images/{split}2017"), SOURCE)
+    return read_annotations(path, image_folder=images, classes=COCO_CLASSES)
+
+
+def _joined(one: Catalog, other: Catalog) -> Catalog:
+    """The images of both parts, whose ids are of one numbering.
+
+    Raises:
+        DataError: if they are not.
+    """
+    shared = {r.image_id for r in one.records} & {r.image_id for r in other.records}
+    if shared:
+        raise DataError(
+            f"{other.source}: its image id {min(shared)} is also in {one.source.name}; the two "
+            "parts of COCO have no image in common."
+        )
+    records, problems = one.records + other.records, one.problems + other.problems
+    return replace(one, records=records, problems=problems)

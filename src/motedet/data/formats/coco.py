@@ -8,14 +8,20 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 from motedet.data.formats.places import find_image_folder
-from motedet.data.records import Catalog, ImageRecord, Problem, Row
+from motedet.data.records import MARKS, Catalog, ImageRecord, Problem, Row
+from motedet.data.tiling import Window
 from motedet.errors import DataError
 from motedet.structures import Size
 
 Json = dict[str, object]
+
+_CORNER_RULE: Final = (
+    "must be [left, top, right, bottom] in whole pixels, 0 <= left < right and 0 <= top < bottom, "
+    "right and bottom excluded"
+)
 
 
 def read_coco(
@@ -26,6 +32,9 @@ def read_coco(
     ignored: Sequence[str] = (),
 ) -> Catalog:
     """Read a COCO detection file.
+
+    TinyPerson's keys are read too: `uncertain`, `logo` and `in_dense_image` of annotations, and
+    `corner` of images, by which several of them can be parts of one file.
 
     Args:
         path: the JSON file.
@@ -79,7 +88,7 @@ def coco_dict(catalog: Catalog, *, image_folder: Path | None = None) -> Json:
 
     Annotation ids are kept if they are unique and positive, else counted from 1: COCO scorers take
     a match with an object of id 0 for no match. COCO has no crowds for every class, so those are
-    listed once per class, with ids counted anew.
+    listed once per class, with ids counted anew. TinyPerson's keys are written where there are any.
 
     Args:
         catalog: images and annotations.
@@ -88,6 +97,7 @@ def coco_dict(catalog: Catalog, *, image_folder: Path | None = None) -> Json:
     ids = [int(key) for record in catalog.records for key in record.annotation_ids]
     repeated = any(record.any_class.any() for record in catalog.records)
     keep_ids = len(set(ids)) == len(ids) and min(ids, default=1) > 0 and not repeated
+    marks = [name for name in MARKS if any(name in record.marks for record in catalog.records)]
     annotations: list[Json] = []
     for record in catalog.records:
         for row, category in _rows_to_write(record, catalog.category_ids):
@@ -101,6 +111,7 @@ def coco_dict(catalog: Catalog, *, image_folder: Path | None = None) -> Json:
                     "area": float(record.areas[row]),
                     "iscrowd": int(record.crowd[row]),
                     "ignore": int(record.ignore[row]),
+                    **{name: int(record.marked(name)[row]) for name in marks},
                 }
             )
     categories = zip(catalog.category_ids, catalog.classes, strict=True)
@@ -144,7 +155,7 @@ class _Reading:
     labels: dict[int, int]  # category id -> label of the classes that are kept
     known: frozenset[int]
     ignored: frozenset[int]  # category ids of regions in which nothing counts
-    images: dict[int, tuple[Path, Size]] = field(default_factory=dict)
+    images: dict[int, tuple[Path, Size, Window | None]] = field(default_factory=dict)
     rows: dict[int, list[Row]] = field(default_factory=dict)
     annotation_ids: set[int] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
@@ -155,7 +166,7 @@ class _Reading:
             entry = _entry(item)
             image_id = _integer(entry, "id")
             size = _integer(entry, "height"), _integer(entry, "width")
-            name = entry["file_name"]
+            name, window = entry["file_name"], _corner(entry, size)
         except (_BadEntryError, KeyError) as error:
             self._report("bad entry", f"images[{number}]: {_reason(error)}", _id_of(item, "id"))
             return
@@ -165,7 +176,7 @@ class _Reading:
             message = f"used again by {name}; image ids must be unique."
             self._report("duplicate image id", message, image_id)
         else:
-            self.images[image_id] = (self.image_folder / name, size)
+            self.images[image_id] = (self.image_folder / name, size, window)
             self.rows[image_id] = []
 
     def add_annotation(self, item: object, number: int) -> None:
@@ -183,8 +194,16 @@ class _Reading:
         if problem := self._misplaced(key, image_id, category):
             self._report(*problem, image_id, key)
         elif category in self.labels:
-            crowd, ignore = bool(entry.get("iscrowd")), bool(entry.get("ignore"))
-            self.rows[image_id].append(Row(box, self.labels[category], key, area, crowd, ignore))
+            row = Row(
+                box,
+                self.labels[category],
+                key,
+                area,
+                crowd=bool(entry.get("iscrowd")),
+                ignore=bool(entry.get("ignore")),
+                marks=frozenset(name for name in MARKS if entry.get(name)),
+            )
+            self.rows[image_id].append(row)
         elif category in self.ignored:
             row = Row(box, 0, key, area, crowd=True, any_class=True)
             self.rows[image_id].append(row)
@@ -217,8 +236,10 @@ class _Reading:
     def records(self) -> tuple[ImageRecord, ...]:
         """What was read, as arrays."""
         return tuple(
-            ImageRecord.of(image_id, path, size=size, rows=self._joined(self.rows[image_id]))
-            for image_id, (path, size) in self.images.items()
+            ImageRecord.of(
+                image_id, path, size=size, rows=self._joined(self.rows[image_id]), window=window
+            )
+            for image_id, (path, size, window) in self.images.items()
         )
 
     def _joined(self, rows: list[Row]) -> list[Row]:
@@ -313,6 +334,29 @@ def _box(entry: Json) -> tuple[float, float, float, float]:
     return x, y, x + w, y + h
 
 
+def _corner(entry: Json, size: Size) -> Window | None:
+    """The part of the file that an image is; None if it is all of it."""
+    value = entry.get("corner")
+    if value is None:
+        return None
+    if (
+        not isinstance(value, list)
+        or len(value) != 4
+        or not all(isinstance(v, int | float) and float(v).is_integer() for v in value)
+    ):
+        raise _BadEntryError(f"`corner` {_CORNER_RULE}; found {value!r}.")
+    left, top, right, bottom = (int(v) for v in value)
+    if not (0 <= left < right and 0 <= top < bottom):
+        raise _BadEntryError(f"`corner` {_CORNER_RULE}; found {value!r}.")
+    window = Window(x=left, y=top, width=right - left, height=bottom - top)
+    if window.size != size:
+        raise _BadEntryError(
+            f"`corner` {value!r} is {window.width} x {window.height} pixels, but the image is said "
+            f"to have {size[1]} x {size[0]}; it {_CORNER_RULE}."
+        )
+    return window
+
+
 def _area(entry: Json, box: tuple[float, float, float, float]) -> float:
     area = entry.get("area")
     if isinstance(area, int | float):
@@ -334,9 +378,11 @@ def _id_of(item: object, key: str) -> int | None:
 
 def _image_entry(record: ImageRecord, image_folder: Path | None) -> Json:
     name = record.path.relative_to(image_folder).as_posix() if image_folder else record.path.name
+    corner = {} if record.window is None else {"corner": list(record.window.corners)}
     return {
         "id": record.image_id,
         "file_name": name,
         "width": record.width,
         "height": record.height,
+        **corner,
     }

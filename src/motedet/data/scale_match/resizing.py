@@ -135,7 +135,7 @@ def _resize_image(
     pixels = image.permute(1, 2, 0).contiguous().numpy()  # [h, w, 3]
     Image.fromarray(pixels).save(job.path, compress_level=1)
     resized = resize_record(record, size, min_side=limits.min_side)
-    return replace(resized, path=job.path), chosen.outcome
+    return replace(resized, path=job.path, window=None), chosen.outcome
 
 
 def _chosen(job: _Job, rule: Rule, limits: ScaleLimits) -> ImageScale:
