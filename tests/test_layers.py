@@ -16,7 +16,7 @@ LAYERS = [  # highest first; units on one line must not import one another
     {"priors"},
     {"geometry"},
     {"structures"},
-    {"errors", "files"},
+    {"errors", "files", "release"},
 ]
 RANK = {unit: rank for rank, units in enumerate(LAYERS) for unit in units}
 

@@ -42,6 +42,8 @@ def test_help_lists_every_verb() -> None:
         "score",
         "predict",
         "tile",
+        "export",
+        "info",
         "scale-match",
         "recipes",
         "import-checkpoint",

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 from motedet.errors import MotedetError
 
 if TYPE_CHECKING:
-    from motedet.engine import Hardware, evaluate, load, predict, train
+    from motedet.engine.evaluate import evaluate
+    from motedet.engine.fit import Hardware, train
+    from motedet.engine.predict import predict
+    from motedet.engine.weights import load
     from motedet.recipes import load_recipe, recipe_names
     from motedet.structures import Detections, Targets
 

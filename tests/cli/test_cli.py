@@ -98,8 +98,8 @@ def test_data_check_ends_with_2_on_fatal_problems(scenes: Path, tmp_path: Path) 
 
 def test_tile_writes_tiles_that_data_check_likes(tmp_path: Path) -> None:
     source, out = write_dota(tmp_path / "source"), tmp_path / "tiles"
-    words = ("tile", source, "-o", out, "--dataset", "dota", "--split", "val")
-    words += ("--size", 64, "--overlap", 16)
+    where: list[Any] = [source, "-o", out, "--dataset", "dota", "--split", "val"]
+    words = ("tile", *where, "--size", 64, "--overlap", 16)
     done = motedet(*words)
     assert done.returncode == 0, done.stderr
     assert "wrote 2 tiles with 3 objects and 0 regions" in done.stdout

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from motedet.errors import CheckpointError
 from motedet.files import replacing
+from motedet.release import own_version
 
 SHOWN: Final = 10  # names listed per problem
 _RECIPE: Final = "motedet.recipe"
@@ -60,7 +60,7 @@ def save_weights(
     metadata = dict(extra or {}) | {
         _RECIPE: recipe_json,
         _CLASSES: json.dumps(list(classes)),
-        _VERSION: _own_version(),
+        _VERSION: own_version(),
     }
     tensors = {name: t.detach().cpu().contiguous() for name, t in state_dict.items()}
     with replacing(path) as unfinished:
@@ -141,10 +141,3 @@ def _listed(names: Sequence[str], word: str) -> str:
     """`3 missing (a, b, c)`, shortened after ten."""
     dots = ", ..." if len(names) > SHOWN else ""
     return f"{len(names)} {word} ({', '.join(names[:SHOWN])}{dots})"
-
-
-def _own_version() -> str:
-    try:
-        return version("motedet")
-    except PackageNotFoundError:  # a source tree that is not installed
-        return "unknown"

@@ -10,7 +10,9 @@ from motedet.cli import (
     data,
     demo,
     evaluate,
+    export,
     import_checkpoint,
+    info,
     predict,
     recipes,
     report,
@@ -34,6 +36,8 @@ app.command("score")(score.score)
 app.command("predict")(predict.predict)
 app.command("tile")(tile.tile)
 app.command("scale-match")(scale_match.scale_match)
+app.command("export")(export.export)
+app.command("info")(info.info)
 app.command("recipes")(recipes.recipes)
 app.command("import-checkpoint")(import_checkpoint.import_checkpoint)
 app.command("report")(report.report)

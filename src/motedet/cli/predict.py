@@ -17,7 +17,7 @@ DRAWN = 64_000_000  # pixels; larger images are not drawn, which would take giga
 
 
 def predict(
-    weights: Annotated[Path, typer.Argument(help="A .safetensors file of ours.")],
+    weights: Annotated[Path, typer.Argument(help="A .safetensors or .onnx file of ours.")],
     sources: Annotated[list[str], typer.Argument(help="Image files, folders or patterns.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
     *,
@@ -41,6 +41,42 @@ def predict(
     force: Annotated[bool, typer.Option("--force", help="Write into a folder with files.")] = False,
 ) -> None:
     """Detect objects in images; exit code 1 if some files could not be read."""
+    chosen = formats or list(FORMATS)
+    _check_output(output, chosen, force=force)
+    if weights.suffix == ".onnx":
+        _refuse_for_onnx(windows=bool(tile), views=bool(scales or flips), device=device)
+        _predict_onnx(weights, sources, output, chosen, score_thresh, draw, batch_size, threads)
+        return
+    _predict_weights(
+        weights,
+        sources,
+        output,
+        chosen,
+        score_thresh=score_thresh,
+        draw=draw,
+        views=(scales, flips),
+        windows=(tile, overlap, merge),
+        batch_size=batch_size,
+        device=device,
+        threads=threads,
+    )
+
+
+def _predict_weights(
+    weights: Path,
+    sources: list[str],
+    output: Path,
+    chosen: list[str],
+    *,
+    score_thresh: float,
+    draw: bool,
+    views: tuple[str | None, list[str]],
+    windows: tuple[int | None, int, Merge],
+    batch_size: int,
+    device: str,
+    threads: int,
+) -> None:
+    """Detections of a detector of ours, whole images or windows."""
     from dataclasses import replace
 
     from rich.console import Console
@@ -52,13 +88,11 @@ def predict(
     from motedet.engine.predict import find_images, predict_files
     from motedet.engine.tiles import predict_tiled_files
 
-    chosen = formats or list(FORMATS)
-    _check_output(output, chosen, force=force)
     set_threads(threads)
     paths = find_images(sources)
-    loaded = with_views(load(weights, device=device), scales=scales, flips=flips)
+    loaded = with_views(load(weights, device=device), scales=views[0], flips=views[1])
     console = Console()
-    loaded = with_tiles(loaded, tile=tile, overlap=overlap, merge=merge)
+    loaded = with_tiles(loaded, tile=windows[0], overlap=windows[1], merge=windows[2])
     tiles = loaded.recipe.test_tiles
     if tiles is None:
         found = predict_files(loaded, paths, batch_size=batch_size)
@@ -80,6 +114,56 @@ def predict(
     print(f"{total} detections in {len(predictions) - failed} images: {output}")
     if failed:
         print(f"{failed} of {len(predictions)} files could not be read", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _refuse_for_onnx(*, windows: bool, views: bool, device: str) -> None:
+    """Raise where an option asks for what an exported file does not do."""
+    from motedet.errors import DataError
+
+    if windows or views:
+        raise DataError(
+            "--tile, --scales and --flip need the .safetensors weights; an .onnx file looks at "
+            "whole images once."
+        )
+    if device not in ("auto", "cpu"):
+        raise DataError(f"an .onnx file runs on the CPU; found --device {device}.")
+
+
+def _predict_onnx(
+    model: Path,
+    sources: list[str],
+    output: Path,
+    formats: list[str],
+    score_thresh: float,
+    draw: bool,
+    batch_size: int,
+    threads: int,
+) -> None:
+    """The same with an exported file; torch is not imported."""
+    from motedet.errors import DataError
+    from motedet.export import runtime
+
+    try:
+        runner = runtime.Model(model, threads=threads)
+        paths = runtime.find_images(sources)
+        found = []
+        for one in runner.predict_files(paths, batch_size=batch_size):
+            if one.error is not None:
+                print(f"skipped: {one.error}", file=sys.stderr)
+            found.append(one.above(score_thresh))
+    except runtime.ModelFileError as error:
+        raise DataError(str(error)) from error
+    runtime.write_results(output, found, runner.classes, formats)
+    if draw:
+        for one, name in zip(found, runtime.distinct_names(paths), strict=True):
+            if one.error is None and not runtime.draw(one, output / "drawings" / f"{name}.png"):
+                print(f"not drawn: {one.path} is too large", file=sys.stderr)
+    failed = sum(one.error is not None for one in found)
+    total = sum(len(one.scores) for one in found)
+    print(f"{total} detections in {len(found) - failed} images: {output}")
+    if failed:
+        print(f"{failed} of {len(found)} files could not be read", file=sys.stderr)
         raise typer.Exit(1)
 
 

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import rasterio
@@ -15,6 +16,8 @@ from torch import Tensor
 from motedet.data.tiling import Window
 from motedet.errors import DataError
 from motedet.structures import Size
+
+CACHE: Final = 1 << 27  # bytes of decoded blocks; by itself GDAL keeps 5 % of the machine's memory
 
 
 class BlockTIFF:
@@ -60,5 +63,5 @@ def open_tiff(path: Path) -> Iterator[BlockTIFF]:
             dataset = rasterio.open(path)
         except RasterioError as error:
             raise DataError(f"{path}: cannot be read as a TIFF ({error}).") from error
-    with dataset:
+    with rasterio.Env(GDAL_CACHEMAX=CACHE), dataset:
         yield BlockTIFF(dataset)

@@ -1,12 +1,9 @@
 """A data set of large images as one of tiles, on disk."""
 
 import json
-import os
-import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -24,7 +21,7 @@ from motedet.data.huge_images import any_size
 from motedet.data.records import Catalog, ImageRecord, refuse_fatal
 from motedet.data.tiling import Plan, Window, windows
 from motedet.errors import DataError
-from motedet.files import replacing
+from motedet.files import replacing, replacing_folder
 from motedet.structures import Size
 
 SOURCES: Final[dict[str, tuple[DOTA | Folder | VisDrone, str]]] = {
@@ -116,7 +113,7 @@ def cut_catalog(
     _check_places(catalog, coco, tiles, force=force)
     records: list[ImageRecord] = []
     try:
-        with replacing(coco) as written, _replacing_folder(tiles) as part:
+        with replacing(coco) as written, replacing_folder(tiles) as part:
             for record, name in zip(catalog.records, _names(catalog.records), strict=True):
                 records += _cut_image(record, cut, part, name=name)
             result = replace(
@@ -194,18 +191,3 @@ def _check_places(catalog: Catalog, coco: Path, tiles: Path, *, force: bool) -> 
         raise DataError(
             f"{other}: is no tile; the folder {tiles} is not replaced while it holds other files."
         )
-
-
-@contextmanager
-def _replacing_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside `folder`, which takes its place if the block ends well."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    temporary.mkdir()
-    try:
-        yield temporary
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

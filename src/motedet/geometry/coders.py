@@ -76,7 +76,7 @@ class DeltaCoder:
         if deltas.ndim != 2 or deltas.shape[-1] % 4:
             raise ShapeError(f"deltas must be [N, 4 * K]; got {list(deltas.shape)}.")
         num_classes = deltas.shape[-1] // 4
-        quadruples = deltas.reshape(len(deltas), num_classes, 4).unbind(-1)  # 4 of [N, K]
+        quadruples = deltas.reshape(deltas.shape[0], num_classes, 4).unbind(-1)  # 4 of [N, K]
         columns = zip(quadruples, self.mean, self.std, strict=True)
         dx, dy, dw, dh = [d * s + m for d, m, s in columns]
 

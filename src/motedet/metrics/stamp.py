@@ -8,8 +8,8 @@ from typing import Final
 
 import numpy as np
 
-from motedet import __version__
 from motedet.metrics.tables import GroundTruthTable
+from motedet.release import own_version
 
 DECIMALS: Final = 6  # of a pixel; a box that went through xyxy differs further behind
 RECORD: Final = np.dtype(
@@ -60,7 +60,7 @@ class Stamp:
             images=len(truth.image_ids),
             annotations=len(truth.areas),
             data_sha256=data_hash(truth),
-            motedet=__version__,
+            motedet=own_version(),
         )
 
     def __str__(self) -> str:

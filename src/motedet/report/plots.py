@@ -233,7 +233,7 @@ def ap_over_epochs(history: History, *, theme: Theme = LIGHT) -> Figure:
 
 def _known_curves(scores: Mapping[str, Series]) -> dict[str, Series]:
     """The AP curves worth drawing, without undefined points."""
-    wanted = ("AP", "AP50", "APvt", "APt", "APs", "APm")
+    wanted: tuple[str, ...] = ("AP", "AP50", "APvt", "APt", "APs", "APm")
     if "AP50_tiny" in scores:
         wanted = ("AP50tiny", "AP50tiny1", "AP50tiny2", "AP50tiny3", "AP50small")
     elif not is_aitod(scores):

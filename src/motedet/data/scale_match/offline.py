@@ -1,10 +1,7 @@
 """A data set resized image by image to the object sizes of another, on disk."""
 
-import os
-import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -26,7 +23,7 @@ from motedet.data.scale_match.sizes import (
     read_sizes,
 )
 from motedet.errors import DataError
-from motedet.files import write_json
+from motedet.files import replacing_folder, write_json
 
 SUMMARY: Final = "scale_match.json"
 
@@ -157,7 +154,7 @@ def match_folder(
     histogram = matching.bins(goal.sizes)
     rule = _rule(matching, before, histogram, limits)
     try:
-        with _new_folder(out) as folder:
+        with replacing_folder(out) as folder:
             resized = resize_images(
                 _named_splits(checked),
                 folder / "images",
@@ -283,18 +280,3 @@ def _check_place(out: Path, source: Path, *, force: bool) -> None:
         raise DataError(
             f"{out}: exists already; choose another folder, or replace it with --force."
         )
-
-
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside `folder`, which takes its place if the block ends well."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    temporary.mkdir()
-    try:
-        yield temporary
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

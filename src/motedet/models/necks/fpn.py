@@ -133,7 +133,7 @@ def flatten_levels(maps: Sequence[Tensor], channels: int) -> Tensor:
     Returns:
         [B, P, channels] with P the sum of h * w * A.
     """
-    rows = [m.permute(0, 2, 3, 1).reshape(len(m), -1, channels) for m in maps]
+    rows = [m.permute(0, 2, 3, 1).reshape(m.shape[0], -1, channels) for m in maps]
     flat = torch.cat(rows, dim=1)  # [B, P, channels]
     return flat.to(torch.promote_types(flat.dtype, torch.float32))
 
