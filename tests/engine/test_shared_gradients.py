@@ -37,7 +37,8 @@ def training(spec: AnyDetector) -> Training:
     """The detector in float64, in which the order of sums does not decide what is sampled."""
     torch.manual_seed(0)
     detector = spec.build(2).double().train()
-    detector.backbone.eval()  # statistics of a batch are not those of its parts
+    for body in (detector.backbone, detector.neck):
+        body.eval()  # statistics of a batch are not those of its parts
     return Training(detector)
 
 

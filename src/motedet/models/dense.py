@@ -256,7 +256,7 @@ def ctrness_sides(source: CtrnessFrom, ltrb: Tensor, gt_boxes: Tensor) -> Tensor
     return ltrb.abs() + 1 if source == "padded_distances" else ltrb
 
 
-def global_mean(value: Tensor, *, minimum: float) -> Tensor:
+def global_mean(value: Tensor, *, minimum: float, plus: float = 0.0) -> Tensor:
     """A normaliser that makes several processes train as one with all their images would.
 
     Data-parallel training averages gradients over W processes. With every process dividing its sum
@@ -265,9 +265,10 @@ def global_mean(value: Tensor, *, minimum: float) -> Tensor:
     Args:
         value: scalar, this process's part of the total.
         minimum: lower limit of the total.
+        plus: added to the total after that, once for all processes.
 
     Returns:
-        Scalar float; in a single process simply `max(value, minimum)`.
+        Scalar float; in a single process simply `max(value, minimum) + plus`.
     """
     total = value.detach().to(torch.promote_types(value.dtype, torch.float32))
     world = 1
@@ -275,7 +276,7 @@ def global_mean(value: Tensor, *, minimum: float) -> Tensor:
         world = dist.get_world_size()
         total = total.clone()
         dist.all_reduce(total)
-    return total.clamp(min=minimum) / world
+    return (total.clamp(min=minimum) + plus) / world
 
 
 def fitted_priors(priors: AnyPriors, backbone: nn.Module, strides: Sequence[int]) -> AnyPriors:

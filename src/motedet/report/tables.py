@@ -217,7 +217,7 @@ def recipes_table(rows: Iterable[RecipeRow], *, title: str = "Recipes") -> Table
         title: printed above.
     """
     table = _table(title)
-    table.collapse_padding, table.show_edge = True, False  # five columns in 80 characters
+    table.padding, table.show_edge = 0, False  # five columns in 80 characters
     table.add_column("recipe", style="bold", no_wrap=True)
     table.add_column("AP", justify="right", no_wrap=True)
     for heading in ("detector", "assigner", "dataset"):

@@ -93,7 +93,7 @@ class TTFNet(Detector):
         error = (_iou_logits(outputs)[image, prior].sigmoid() - overlap).abs()  # [M]
         return {
             "loss_cls": per_prior.sum() / num_cls,
-            "loss_box": per_box.sum() / (global_mean(weight.sum(), minimum=0) + WEIGHT_EPS),
+            "loss_box": per_box.sum() / global_mean(weight.sum(), minimum=0, plus=WEIGHT_EPS),
             "loss_iou": spec.iou_weight * error.sum() / global_mean(weighted.sum(), minimum=1),
         }
 
