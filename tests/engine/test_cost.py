@@ -50,3 +50,16 @@ def test_smallest_object_of_known_rules() -> None:
     found = smallest_with_positive(recipe, recipe.model.priors(sizes), (128, 128), places=50)
     assert found is not None
     assert 7 <= found <= 9  # points are 8 px apart
+
+
+@pytest.mark.parametrize(
+    ("recipe", "side", "published"),
+    [
+        ("tinydet/s_coco", 320, 495_044_963),
+        ("tinydet/m_coco", 320, 990_630_491),
+        ("tinydet/l_coco", 512, 2_426_763_800),
+    ],
+)
+def test_tinydet_costs_what_was_published(recipe: str, side: int, published: int) -> None:
+    detector = load_recipe(recipe).model.build(80).eval()
+    assert sum(count_macs(detector, (side, side)).values()) == published
