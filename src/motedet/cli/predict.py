@@ -10,6 +10,9 @@ from motedet.cli.tiles import Merge, Overlap, Tile, with_tiles
 from motedet.cli.views import Flips, Scales, with_views
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from motedet.engine import LoadedDetector
     from motedet.engine.predict import Prediction
 
 FORMATS = ("coco", "yolo", "csv")
@@ -47,59 +50,54 @@ def predict(
         _refuse_for_onnx(windows=bool(tile), views=bool(scales or flips), device=device)
         _predict_onnx(weights, sources, output, chosen, score_thresh, draw, batch_size, threads)
         return
-    _predict_weights(
-        weights,
-        sources,
-        output,
-        chosen,
-        score_thresh=score_thresh,
-        draw=draw,
-        views=(scales, flips),
-        windows=(tile, overlap, merge),
-        batch_size=batch_size,
-        device=device,
-        threads=threads,
-    )
+    from motedet.cli.terminal import set_threads
+    from motedet.engine import load
+    from motedet.engine.predict import find_images
+
+    set_threads(threads)
+    paths = find_images(sources)
+    loaded = with_views(load(weights, device=device), scales=scales, flips=flips)
+    loaded = with_tiles(loaded, tile=tile, overlap=overlap, merge=merge)
+    found = _found(loaded, paths, batch_size)
+    _write_found(loaded, found, len(paths), output, chosen, score_thresh=score_thresh, draw=draw)
 
 
-def _predict_weights(
-    weights: Path,
-    sources: list[str],
+def _found(
+    loaded: "LoadedDetector", paths: "list[Path]", batch_size: int
+) -> "Iterator[Prediction]":
+    """Predictions file by file, of whole images or by the windows of the recipe."""
+    from motedet.engine.predict import predict_files
+    from motedet.engine.tiles import predict_tiled_files
+
+    tiles = loaded.recipe.test_tiles
+    if tiles is None:
+        return predict_files(loaded, paths, batch_size=batch_size)
+    return predict_tiled_files(loaded, paths, tiles, batch_size=batch_size)
+
+
+def _write_found(
+    loaded: "LoadedDetector",
+    found: "Iterator[Prediction]",
+    total_files: int,
     output: Path,
     chosen: list[str],
     *,
     score_thresh: float,
     draw: bool,
-    views: tuple[str | None, list[str]],
-    windows: tuple[int | None, int, Merge],
-    batch_size: int,
-    device: str,
-    threads: int,
 ) -> None:
-    """Detections of a detector of ours, whole images or windows."""
+    """Write and draw what is found; exit code 1 if some files could not be read."""
     from dataclasses import replace
 
     from rich.console import Console
     from rich.progress import track
 
-    from motedet.cli.terminal import set_threads
-    from motedet.engine import load
     from motedet.engine.outputs import distinct_names
-    from motedet.engine.predict import find_images, predict_files
-    from motedet.engine.tiles import predict_tiled_files
 
-    set_threads(threads)
-    paths = find_images(sources)
-    loaded = with_views(load(weights, device=device), scales=views[0], flips=views[1])
     console = Console()
-    loaded = with_tiles(loaded, tile=windows[0], overlap=windows[1], merge=windows[2])
-    tiles = loaded.recipe.test_tiles
-    if tiles is None:
-        found = predict_files(loaded, paths, batch_size=batch_size)
-    else:
-        found = predict_tiled_files(loaded, paths, tiles, batch_size=batch_size)
     predictions = []
-    for prediction in track(found, "predicting", total=len(paths), disable=not console.is_terminal):
+    for prediction in track(
+        found, "predicting", total=total_files, disable=not console.is_terminal
+    ):
         if prediction.error is not None:
             print(f"skipped: {prediction.error}", file=sys.stderr)
         kept = prediction.detections[prediction.detections.scores >= score_thresh]
