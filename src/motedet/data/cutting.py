@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 from PIL import Image
 from torch import Tensor
 
@@ -18,7 +17,7 @@ from motedet.data.dataset import read_checked
 from motedet.data.datasets import DOTA, Folder, VisDrone, dota, visdrone
 from motedet.data.formats import Split, coco_dict
 from motedet.data.huge_images import any_size
-from motedet.data.records import Catalog, ImageRecord, refuse_fatal
+from motedet.data.records import Catalog, ImageRecord, numbered, refuse_fatal
 from motedet.data.tiling import Plan, Window, windows
 from motedet.errors import DataError
 from motedet.files import replacing, replacing_folder
@@ -117,7 +116,10 @@ def cut_catalog(
             for record, name in zip(catalog.records, _names(catalog.records), strict=True):
                 records += _cut_image(record, cut, part, name=name)
             result = replace(
-                catalog, records=_numbered(records, tiles), source=coco, problems=problems
+                catalog,
+                records=numbered([replace(r, path=tiles / r.path.name) for r in records]),
+                source=coco,
+                problems=problems,
             )
             written.write_text(json.dumps(coco_dict(result)), encoding="utf-8")
             coco.unlink(missing_ok=True)  # it does not belong to the tiles that come now
@@ -147,17 +149,6 @@ def _write_tile(image: Tensor, window: Window, path: Path) -> None:
     x1, y1, x2, y2 = window.corners
     pixels = image[:, y1:y2, x1:x2].permute(1, 2, 0).contiguous().numpy()  # [h, w, 3]
     Image.fromarray(pixels).save(path, compress_level=1)
-
-
-def _numbered(records: Sequence[ImageRecord], folder: Path) -> tuple[ImageRecord, ...]:
-    """The tiles in their folder, with ids counted from 1."""
-    numbered, count = [], 1
-    for image_id, record in enumerate(records, start=1):
-        ids = np.arange(count, count + len(record))
-        count += len(record)
-        path = folder / record.path.name
-        numbered.append(replace(record, image_id=image_id, path=path, annotation_ids=ids))
-    return tuple(numbered)
 
 
 def _names(records: Sequence[ImageRecord]) -> list[str]:

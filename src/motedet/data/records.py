@@ -240,3 +240,14 @@ def count_kinds(problems: Iterable[Problem]) -> dict[str, int]:
     for problem in problems:
         counts[problem.kind] = counts.get(problem.kind, 0) + 1
     return dict(sorted(counts.items(), key=lambda item: -item[1]))
+
+
+def numbered(records: Sequence[ImageRecord]) -> tuple[ImageRecord, ...]:
+    """The same with ids of images and of annotations counted from 1."""
+    result: list[ImageRecord] = []
+    count = 1
+    for image_id, record in enumerate(records, start=1):
+        ids = np.arange(count, count + len(record))
+        count += len(record)
+        result.append(replace(record, image_id=image_id, annotation_ids=ids))
+    return tuple(result)

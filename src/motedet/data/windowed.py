@@ -2,7 +2,6 @@
 
 # ruff: noqa: RUF009 - the defaults are frozen dataclasses
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from motedet.data.annotations import no_objects
 from motedet.data.cut_objects import AnyCutRule, VisibleShare
-from motedet.data.records import Catalog, ImageRecord, refuse_fatal
+from motedet.data.records import Catalog, ImageRecord, numbered, refuse_fatal
 from motedet.data.tiling import Plan, Window, windows
 from motedet.geometry.merge import AnyMerge, SeamMerge
 from motedet.structures import Size
@@ -101,7 +100,7 @@ def cut_windows(
             seen = _large(tiles.objects(record, window), min_size)
             if draw < tiles.empty or _counted(seen).any():
                 records.append(replace(seen, window=_within(record.window, window)))
-    result = replace(catalog, records=_numbered(records))
+    result = replace(catalog, records=numbered(records))
     if not any(_counted(record).any() for record in records):
         refuse_fatal([no_objects(result)])
     return result
@@ -123,13 +122,3 @@ def _within(outer: Window | None, window: Window) -> Window:
     if outer is None:
         return window
     return replace(window, x=outer.x + window.x, y=outer.y + window.y)
-
-
-def _numbered(records: Sequence[ImageRecord]) -> tuple[ImageRecord, ...]:
-    """The same with ids of images and of annotations counted from 1."""
-    numbered, count = [], 1
-    for image_id, record in enumerate(records, start=1):
-        ids = np.arange(count, count + len(record))
-        count += len(record)
-        numbered.append(replace(record, image_id=image_id, annotation_ids=ids))
-    return tuple(numbered)
