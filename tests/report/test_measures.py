@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from motedet.report.measures import defined, find, measure, measures, show
+from motedet.report.measures import defined, find, measure, measures, show, size_bin
 
 
 @pytest.mark.parametrize("name", ["APvt", "AP_vt", "ap-vt", "AP vt"])
@@ -37,9 +37,18 @@ def test_undefined_values() -> None:
 
 
 def test_tinyperson_and_own_bins() -> None:
-    of = {m.name: m for m in measures(["AP50_tiny", "MR50_tiny1", "AP_2_8", "AR_32+"])}
+    of = {m.name: m for m in measures(["AP50_tiny", "MR50_tiny1", "AP_2_8", "AP50_2_8", "AR_32+"])}
     assert of["AP50_tiny"].meaning == "average precision, tiny, IoU 0.50"
     assert of["MR50_tiny1"].group == "MR"
     assert of["MR50_tiny1"].lower_is_better
     assert of["AP_2_8"].meaning == "average precision, 2 to 8 px"
+    assert of["AP50_2_8"].meaning == "average precision, 2 to 8 px, IoU 0.50"
+    assert of["AP50_2_8"].group == "AP by size"
     assert of["AR_32+"].meaning == "average recall, 32 px and up"
+
+
+def test_ends_of_own_bins() -> None:
+    assert size_bin("AP_2.5_8") == (2.5, 8.0)
+    assert size_bin("AR_16+") == (16.0, math.inf)
+    assert size_bin("AP50") is None
+    assert size_bin("AP_vt") is None

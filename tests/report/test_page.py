@@ -130,6 +130,19 @@ def test_scores_alone_make_a_page() -> None:
     assert "Scores" in " ".join(page.words)
 
 
+def test_notes_show_code_and_stay_text() -> None:
+    notes = ("set `rate: zero` <b>", "no code")
+    text = render_report(ReportContext(name="notes", notes=notes))
+    assert "<li>set <code>rate: zero</code> &lt;b&gt;</li>" in text
+    assert "<li>no code</li>" in text
+
+
+def test_a_protocol_without_sizes_has_no_figure_of_them() -> None:
+    with_sizes = Page(render_report(ReportContext(name="a", values=VALUES)))
+    without = Page(render_report(ReportContext(name="b", values={"AP": 0.5, "AP50": 0.75})))
+    assert (len(with_sizes.addresses), len(without.addresses)) == (2, 0)
+
+
 def test_it_is_written_whole(tmp_path: Path) -> None:
     context = ReportContext(name="ünïcode 点")
     path = write_report(tmp_path / "run", context)

@@ -63,7 +63,7 @@ def test_histogram_of_one_object_and_of_two_splits() -> None:
     axes = plots.size_histogram({"a": np.array([4.0]), "b": np.array([40.0])}).axes[0]
     legend = axes.get_legend()
     assert legend is not None
-    assert [t.get_text() for t in legend.get_texts()] == ["a, 1 objects", "b, 1 objects"]
+    assert [t.get_text() for t in legend.get_texts()] == ["a, 1 object", "b, 1 object"]
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda t: t.name)
@@ -90,7 +90,29 @@ def test_bars_by_size_say_where_there_are_no_objects() -> None:
     axes = plots.ap_by_size(values).axes[0]
     texts = [t.get_text() for t in axes.texts]
     assert texts == ["0.400", "0.300", "0.500", "no objects", "no objects"]
-    assert [t.get_text() for t in plots.ap_by_size({}).axes[0].texts] == ["no scores"]
+    assert [t.get_text() for t in plots.ap_by_size({}).axes[0].texts] == ["no scores by size"]
+
+
+def test_a_protocol_without_sizes_has_no_bars_and_own_bins_have_theirs() -> None:
+    (axes,) = plots.ap_by_size({"AP": 0.4, "AP50": 0.6}).axes
+    assert [t.get_text() for t in axes.texts] == ["no scores by size"]
+    (axes,) = plots.ap_by_size({"AP": 0.4, "AP_2_8": 0.3, "AP_8+": -1.0}).axes
+    assert [t.get_text() for t in axes.texts] == ["0.400", "0.300", "no objects"]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["all sizes", "2-8 px", "≥ 8 px"]
+
+
+def test_a_single_validation_stands_at_the_epochs_before_it() -> None:
+    once = Series(np.array([70.0]), np.array([13.0]), np.array([0.3]))
+    axes = plots.ap_over_epochs(History({"AP": once})).axes[0]
+    assert np.asarray(axes.lines[0].get_xdata()).tolist() == [14.0]
+    left, right = axes.get_xlim()
+    ticks = [tick for tick in axes.get_xticks() if left <= tick <= right]
+    assert ticks == [12.0, 13.0, 14.0, 15.0, 16.0]
+
+
+def test_no_share_is_above_the_whole() -> None:
+    axes = plots.size_histogram({"train": np.array([4.0])}).axes[0]
+    assert max(axes.get_yticks()) == 1.0
 
 
 def test_smooth_keeps_a_constant_and_bridges_missing_values() -> None:

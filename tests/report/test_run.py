@@ -92,5 +92,6 @@ def test_figures_of_a_run_are_written(catalog: Catalog, tmp_path: Path) -> None:
         history=merge_history([], tmp_path / "history.csv"),
     )
     assert context.summary["strides"] == "4, 8, 16, 32"
+    assert context.notes == ("Nothing was detected in any validation image.",)
     write_run_figures(tmp_path / "figures", context)
     assert {p.name for p in (tmp_path / "figures").iterdir()} >= {"worst_9.png"}

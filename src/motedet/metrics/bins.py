@@ -17,8 +17,9 @@ from motedet.metrics.tables import DetectionTable, GroundTruthTable
 class BinsProtocol:
     """AP and AR by the rules of COCO, by size in bins that the user chooses.
 
-    Sides of 2, 8 and 16 make `AP_2_8`, `AP_8_16` and `AP_16+`, and the same of AR. The size of an
-    object is the square root of its area. As in COCO an object exactly on a side is in both bins.
+    Sides of 2, 8 and 16 make `AP_2_8`, `AP_8_16` and `AP_16+`, and the same of AP50 and AR. The
+    size of an object is the square root of its area. As in COCO an object exactly on a side is in
+    both bins.
 
     Attributes:
         sides: where bins begin, in pixels, ascending; the last has no upper end.
@@ -73,6 +74,7 @@ class BinsProtocol:
             "AP50": curves.ap(iou=0.5),
             "AP75": curves.ap(iou=0.75),
             **{f"AP{name}": curves.ap(area=a) for a, name in bins},
+            **{f"AP50{name}": curves.ap(iou=0.5, area=a) for a, name in bins},
             **curves.ar_by_cap(),
             **{f"AR{name}": curves.ar(area=a) for a, name in bins},
         }

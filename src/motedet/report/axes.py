@@ -9,13 +9,14 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from motedet.report.palette import Theme
 
 FONT: Final = "DejaVu Sans"  # comes with matplotlib
-LegendPlace = Literal["upper left", "upper right", "center left", "center right"]
+WIDTH: Final = 5.2  # inches; wider, and the text gets too small on a phone
+LegendPlace = Literal["center left", "center right"]
 
 
-def blank_axes(title: str, theme: Theme) -> tuple[Figure, Axes]:
-    """An empty figure in the style of all."""
+def blank_axes(title: str, theme: Theme, *, width: float = WIDTH) -> tuple[Figure, Axes]:
+    """An empty figure in the style of all, `width` inches wide."""
     figure = Figure(
-        figsize=(5.8, 3.5),
+        figsize=(width, 3.3),
         facecolor=theme.surface,
         layout=ConstrainedLayoutEngine(w_pad=0.14, h_pad=0.12),
     )
@@ -46,6 +47,19 @@ def add_legend(axes: Axes, theme: Theme, *, place: LegendPlace) -> None:
     """A legend without a frame that the grid does not run through."""
     legend = axes.legend(loc=place, fontsize=8.5, labelcolor=theme.ink, handlelength=1.4)
     legend.get_frame().set(facecolor=theme.surface, edgecolor="none", alpha=0.85)
+
+
+def legend_beside(axes: Axes, theme: Theme) -> None:
+    """A legend to the right of the axes, where it hides no curve."""
+    axes.legend(
+        loc="upper left",
+        bbox_to_anchor=(1.0, 1.02),
+        fontsize=8.5,
+        labelcolor=theme.ink,
+        handlelength=1.2,
+        borderaxespad=0.3,
+        frameon=False,
+    )
 
 
 def colours_for(theme: Theme, count: int) -> list[str]:

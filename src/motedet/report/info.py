@@ -43,14 +43,13 @@ def costs_table(costs: Mapping[str, tuple[int, int]]) -> Table:
 def levels_table(levels: Sequence[LevelRow]) -> Table:
     """Where the detector may predict."""
     table = Table(title="Levels", title_justify="left", box=box.SIMPLE_HEAD)
-    for name in ("stride", "cells", "receptive field, px", "priors, px"):
+    for name in ("stride", "cells, h x w", "receptive field, px", "priors, w x h, px"):
         table.add_column(name, justify="right")
     for level in levels:
         field = "-" if level.receptive_field is None else f"{level.receptive_field:g}"
-        sizes = ["point" if w == h == 0 else f"{w:.3g} x {h:.3g}" for w, h in level.priors]
-        table.add_row(
-            str(level.stride), f"{level.cells[0]} x {level.cells[1]}", field, ", ".join(sizes)
-        )
+        sizes = ["point" if w == h == 0 else f"{w:.3g}x{h:.3g}" for w, h in level.priors]
+        height, width = level.cells
+        table.add_row(str(level.stride), f"{height} x {width}", field, ", ".join(sizes))
     return table
 
 

@@ -26,7 +26,7 @@ _OLRP: Final = {
 }
 _NOUNS: Final = {"AP": "average precision", "AR": "average recall", "MR": "miss rate"}
 _TINYPERSON: Final = re.compile(r"(AP|AR|MR)(\d\d)_(all|tiny[123]?|small|reasonable)")
-_BIN: Final = re.compile(r"(AP|AR)_(\d[\d.]*)(?:_(\d[\d.]*)|\+)")
+_BIN: Final = re.compile(r"(AP|AR)(50)?_(\d[\d.]*)(?:_(\d[\d.]*)|\+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,10 @@ def measure(name: str, *, aitod: bool) -> Measure:
         meaning = f"{_NOUNS[kind]}, {size}, IoU 0.{iou}"
         return Measure(name, kind, meaning, lower_is_better=kind == "MR")
     if found := _BIN.fullmatch(name):
-        kind, low, high = found.groups()
+        kind, iou, low, high = found.groups()
         limits = f"{low} to {high} px" if high else f"{low} px and up"
-        return Measure(name, f"{kind} by size", f"{_NOUNS[kind]}, {limits}")
+        meaning = f"{_NOUNS[kind]}, {limits}" + (f", IoU 0.{iou}" if iou else "")
+        return Measure(name, f"{kind} by size", meaning)
     if key.startswith("olrp"):
         return Measure(name, "oLRP", _OLRP.get(key[4:], ""), lower_is_better=True)
     kind, rest = key[:2], key[2:]
@@ -95,6 +96,15 @@ def measures(names: Iterable[str]) -> list[Measure]:
     aitod = is_aitod(listed)
     explained = [measure(name, aitod=aitod) for name in listed]
     return sorted(explained, key=lambda m: GROUPS.index(m.group))
+
+
+def size_bin(name: str) -> tuple[float, float] | None:
+    """The ends in pixels of a bin of one's own, such as those of "AP_2_8"; None for other names."""
+    found = _BIN.fullmatch(name)
+    if found is None:
+        return None
+    low, high = found.groups()[2:]
+    return float(low), float(high) if high else math.inf
 
 
 def is_aitod(names: Iterable[str]) -> bool:

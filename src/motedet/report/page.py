@@ -2,7 +2,6 @@
 
 import base64
 import io
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -17,8 +16,9 @@ from PIL import Image
 
 from motedet.files import write_bytes
 from motedet.report import plots
+from motedet.report.highlights import headline_names, size_scores
 from motedet.report.history import History
-from motedet.report.measures import canonical, defined, find, is_aitod, measures, show
+from motedet.report.measures import defined, measures, show
 from motedet.report.palette import BIN_COLOURS, DARK, LIGHT, Theme
 from motedet.report.sizes import BINS, FloatArray, bin_counts
 
@@ -126,6 +126,7 @@ def render_report(context: ReportContext) -> str:
     )
     environment.filters["image"] = embedded_image
     environment.filters["score"] = show
+    environment.filters["code"] = _with_code
     return environment.from_string(template).render(
         run=context,
         headline=_headline(context.values),
@@ -136,12 +137,17 @@ def render_report(context: ReportContext) -> str:
     )
 
 
+def _with_code(text: str) -> Markup:
+    """What stands between backticks, as code."""
+    parts = enumerate(text.split("`"))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in parts
+    )
+
+
 def _headline(values: Mapping[str, float]) -> list[tuple[str, str]]:
     """The three to five numbers that people ask for first, spelt as given."""
-    wanted = ("ap", "ap50", "apvt", "apt", "aps") if is_aitod(values) else ("ap", "ap50", "ap75")
-    spelt = {canonical(name): name for name in values}
-    names = [spelt[key] for key in wanted if key in spelt]
-    return [(name, show(values[name])) for name in names if defined(values[name])]
+    return [(n, show(values[n])) for n in headline_names(values) if defined(values[n])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +228,7 @@ def _figures(context: ReportContext) -> dict[str, Markup]:
             "Average precision over epochs",
         ),
         "ap_by_size": (
-            any(not math.isnan(find(context.values, n)) for n in ("AP", "AP50tiny")),
+            any(defined(context.values.get(s.name, -1.0)) for s in size_scores(context.values)),
             lambda theme: plots.ap_by_size(context.values, theme=theme),
             "Average precision in each size bin",
         ),

@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -14,9 +14,17 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from numpy.typing import NDArray
 
 from motedet.files import write_bytes
-from motedet.report.axes import FONT, add_legend, blank_axes, colours_for, say_nothing
+from motedet.report.axes import (
+    FONT,
+    add_legend,
+    blank_axes,
+    colours_for,
+    legend_beside,
+    say_nothing,
+)
+from motedet.report.highlights import curve_names, overall_score, size_scores
 from motedet.report.history import History, Series
-from motedet.report.measures import defined, find, is_aitod
+from motedet.report.measures import defined, find
 from motedet.report.palette import BIN_COLOURS, LIGHT, Theme
 from motedet.report.sizes import BINS, FloatArray, bin_counts
 
@@ -24,25 +32,6 @@ DPI: Final = 180
 BINS_PER_OCTAVE: Final = 4  # bars end where AI-TOD's bins do
 SMOOTH_ABOVE: Final = 60  # points in a curve from which on a smoothed line is drawn over it
 LOG_RATIO: Final = 12.0  # largest over smallest loss from which on the axis is logarithmic
-_AITOD_BARS: Final = (
-    ("APvt", "very tiny\n2-8 px", BIN_COLOURS[1]),
-    ("APt", "tiny\n8-16 px", BIN_COLOURS[2]),
-    ("APs", "small\n16-32 px", BIN_COLOURS[3]),
-    ("APm", "medium\n≥ 32 px", BIN_COLOURS[4]),
-)
-_COCO_BARS: Final = (
-    ("APs", "small\n< 32 px", BIN_COLOURS[2]),
-    ("APm", "medium\n32-96 px", BIN_COLOURS[3]),
-    ("APl", "large\n≥ 96 px", BIN_COLOURS[4]),
-)
-
-
-_TINYPERSON_BARS: Final = (
-    ("AP50tiny1", "tiny1\n2-8 px", BIN_COLOURS[1]),
-    ("AP50tiny2", "tiny2\n8-12 px", BIN_COLOURS[2]),
-    ("AP50tiny3", "tiny3\n12-20 px", BIN_COLOURS[3]),
-    ("AP50small", "small\n20-32 px", BIN_COLOURS[4]),
-)
 
 
 def size_histogram(sizes: Mapping[str, FloatArray], *, theme: Theme = LIGHT) -> Figure:
@@ -63,7 +52,7 @@ def size_histogram(sizes: Mapping[str, FloatArray], *, theme: Theme = LIGHT) -> 
     axes.set_xlim(edges[0], edges[-1])
     for number, (name, values) in enumerate(clean.items()):
         share = np.histogram(values, edges)[0] / values.size  # [E]
-        label = f"{name}, {values.size:,} objects"
+        label = f"{name}, {values.size:,} object{'s' * (values.size != 1)}"
         if number == 0:
             axes.bar(
                 edges[:-1],
@@ -79,6 +68,9 @@ def size_histogram(sizes: Mapping[str, FloatArray], *, theme: Theme = LIGHT) -> 
     _shade_bins(axes, next(iter(clean.values())), theme=theme)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+    axes.set_yticks(
+        [tick for tick in axes.get_yticks() if 0 <= tick <= min(1.0, axes.get_ylim()[1])]
+    )
     axes.set_xlabel("square root of the box area, px")
     axes.set_ylabel("share of objects")
     if len(clean) > 1:
@@ -147,7 +139,7 @@ def loss_curves(history: History, *, theme: Theme = LIGHT) -> Figure:
     _loss_axis(axes, losses)
     axes.set_xlabel("step")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    add_legend(axes, theme, place="upper right")
+    legend_beside(axes, theme)
     return figure
 
 
@@ -203,15 +195,15 @@ def learning_rate_curve(history: History, *, theme: Theme = LIGHT) -> Figure:
     axes.set_xlabel("step")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     if len(rates) > 1:
-        add_legend(axes, theme, place="upper right")
+        legend_beside(axes, theme)
     return figure
 
 
 def ap_over_epochs(history: History, *, theme: Theme = LIGHT) -> Figure:
-    """Average precision on the validation split after each epoch.
+    """Average precision on the validation split over the epochs that were trained before.
 
     Args:
-        history: what was logged; may be empty.
+        history: what was logged, epochs from 0; may be empty.
         theme: colours.
     """
     figure, axes = blank_axes("Average precision while training", theme)
@@ -219,33 +211,35 @@ def ap_over_epochs(history: History, *, theme: Theme = LIGHT) -> Figure:
     if not curves:
         return say_nothing(figure, axes, "no validation yet", theme)
     for (name, curve), colour in zip(curves.items(), colours_for(theme, len(curves)), strict=True):
-        when = curve.epoch if np.isfinite(curve.epoch).all() else curve.step
+        known = bool(np.isfinite(curve.epoch).all())
+        when = curve.epoch + 1 if known else curve.step
         width = 2.2 if name == "AP" else 1.4
         label = f"{name}  {curve.value[-1]:.3f}"
         axes.plot(when, curve.value, color=colour, label=label, zorder=3, linewidth=width)
         axes.plot(when[-1:], curve.value[-1:], "o", color=colour, markersize=4.5, zorder=4)
-    axes.set_ylim(0, 1)
-    axes.set_xlabel("epoch")
+        axes.set_xlabel("epochs" if known else "step")
+    axes.set_ylim(0, _score_limit(float(curve.value.max()) for curve in curves.values()))
+    left, right = axes.get_xlim()
+    if right - left < 4:  # room for whole numbers around a single validation
+        axes.set_xlim((left + right) / 2 - 2, (left + right) / 2 + 2)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    add_legend(axes, theme, place="upper left")
+    legend_beside(axes, theme)
     return figure
+
+
+def _score_limit(values: Iterable[float]) -> float:
+    """The end of an axis of scores in 0-1: a quarter above the largest, and not below 0.3."""
+    return min(1.08, max(0.25, *values) * 1.25)
 
 
 def _known_curves(scores: Mapping[str, Series]) -> dict[str, Series]:
     """The AP curves worth drawing, without undefined points."""
-    wanted: tuple[str, ...] = ("AP", "AP50", "APvt", "APt", "APs", "APm")
-    if "AP50_tiny" in scores:
-        wanted = ("AP50tiny", "AP50tiny1", "AP50tiny2", "AP50tiny3", "AP50small")
-    elif not is_aitod(scores):
-        wanted = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-    spelt = {name.replace("_", ""): series for name, series in scores.items()}
     curves = {}
-    for name in wanted:
-        if name in spelt:
-            series = spelt[name]
-            known = np.isfinite(series.value) & (series.value >= 0)
-            if known.any():
-                curves[name] = Series(series.step[known], series.epoch[known], series.value[known])
+    for name in curve_names(scores):
+        series = scores[name]
+        known = np.isfinite(series.value) & (series.value >= 0)
+        if known.any():
+            curves[name] = Series(series.step[known], series.epoch[known], series.value[known])
     return curves
 
 
@@ -257,36 +251,29 @@ def ap_by_size(values: Mapping[str, float], *, theme: Theme = LIGHT) -> Figure:
         theme: colours.
     """
     figure, axes = blank_axes("Average precision by size", theme)
-    bars = _size_bars(values, theme)
-    if not any(defined(value) for _, value, _ in bars):
-        return say_nothing(figure, axes, "no scores", theme)
+    name, label = overall_score(values)
+    bars = [(label, find(values, name), theme.muted)]
+    bars += [(s.label, values.get(s.name, math.nan), s.colour) for s in size_scores(values)]
+    known_values = [value for _, value, _ in bars if defined(value)]
+    if len(bars) == 1 or not known_values:
+        return say_nothing(figure, axes, "no scores by size", theme)
+    top = _score_limit(known_values)
     for place, (_, value, colour) in enumerate(bars):
         known = defined(value)
         axes.bar(place, value if known else 0.0, width=0.62, color=colour)
-        text = f"{value:.3f}" if known else "no objects"
         axes.text(
             place,
-            (value if known else 0.0) + 0.015,
-            text,
+            (value if known else 0.0) + 0.015 * top,
+            f"{value:.3f}" if known else "no objects",
             ha="center",
             color=theme.ink if known else theme.muted,
             fontsize=9 if known else 8,
             fontfamily=FONT,
         )
-    axes.set_xticks(range(len(bars)), [name for name, _, _ in bars])
+    axes.set_xticks(range(len(bars)), [label for label, _, _ in bars])
     axes.tick_params(axis="x", length=0)
-    axes.set_ylim(0, min(1.08, max([v for _, v, _ in bars if defined(v)] + [0.25]) * 1.25))
+    axes.set_ylim(0, top)
     return figure
-
-
-def _size_bars(values: Mapping[str, float], theme: Theme) -> list[tuple[str, float, str]]:
-    """(label, value, colour) of each bar."""
-    if "AP50_tiny" in values:
-        own = [(label, find(values, name), colour) for name, label, colour in _TINYPERSON_BARS]
-        return [("AP50, tiny\n2-20 px", find(values, "AP50tiny"), theme.muted), *own]
-    bins = _AITOD_BARS if is_aitod(values) else _COCO_BARS
-    bars = [(label, find(values, name), colour) for name, label, colour in bins]
-    return [("all sizes", find(values, "AP"), theme.muted), *bars]
 
 
 def figure_png(figure: Figure, *, dpi: int = DPI) -> bytes:

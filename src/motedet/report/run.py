@@ -61,7 +61,7 @@ def run_context(
         protocol=recipe.protocol.kind,
         values=scores["values"],
         per_class=scores["per_class"],
-        notes=tuple(scores["notes"]),
+        notes=(*_remarks(found), *scores["notes"]),
         best=best,
         worst=worst,
         environment=_environment(),
@@ -138,8 +138,14 @@ def _summary(recipe: Recipe) -> dict[str, str]:
         **({"steps": str(train.steps)} if train.steps else {"epochs": str(train.epochs)}),
         "batch": str(train.batch_size * train.accumulate),
         "optimiser": f"{train.optimizer.kind}, lr {train.optimizer.lr:g}, {train.schedule.kind}",
-        "precision": train.precision,
+        "precision": {"32": "float32"}.get(train.precision, train.precision),
     }
+
+
+def _remarks(found: Sequence[Detections]) -> tuple[str, ...]:
+    """What explains a page of zeros."""
+    anything = any(len(detections) for detections in found)
+    return () if anything else ("Nothing was detected in any validation image.",)
 
 
 def _gallery(

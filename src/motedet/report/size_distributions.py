@@ -14,6 +14,7 @@ from motedet.report.palette import LIGHT, Theme
 from motedet.report.sizes import BINS, FloatArray
 
 BINS_PER_OCTAVE: Final = 4
+WIDTH: Final = 5.8  # inches, for a legend in one row
 NARROW: Final = 0.09  # of the axis; bins under this have no room for their name
 
 
@@ -31,7 +32,7 @@ def size_distributions(
         matched: [N'] sizes after.
         theme: colours.
     """
-    figure, axes = blank_axes("Object sizes before and after Scale Match", theme)
+    figure, axes = blank_axes("Object sizes before and after Scale Match", theme, width=WIDTH)
     named = {"target": target, "source": source, "matched": matched}
     clean = {name: s[np.isfinite(s) & (s > 0)] for name, s in named.items()}
     clean = {name: s for name, s in clean.items() if s.size}

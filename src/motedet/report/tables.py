@@ -216,7 +216,8 @@ def recipes_table(rows: Iterable[RecipeRow], *, title: str = "Recipes") -> Table
         rows: one per recipe.
         title: printed above.
     """
-    table = _table(title)
+    note = "AP as published, by the measure of the data set (tinyperson: AP50_tiny)"
+    table = _table(title, caption=note)
     table.padding, table.show_edge = 0, False  # five columns in 80 characters
     table.add_column("recipe", style="bold", no_wrap=True)
     table.add_column("AP", justify="right", no_wrap=True)
