@@ -56,6 +56,31 @@ def test_a_foreseen_error_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_a_near_name_is_offered(tmp_path: Path) -> None:
+    done = motedet("train", "cars_fcos_p2_r50", "--data", tmp_path)
+    assert "did you mean cars_fcos_p2_r18" in done.stderr
+
+
+def test_what_cannot_be_written_is_one_line(scenes: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    done = motedet("data", "check", scenes, "-o", tmp_path / "file")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0].startswith(f"error: {tmp_path / 'file'}")
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_data_check_of_nothing_is_one_line(tmp_path: Path) -> None:
+    done = motedet("data", "check", tmp_path / "nowhere")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.strip() == f"error: {tmp_path / 'nowhere'}: no such file or folder."
+
+
+def test_only_known_splits_are_scored(weights: Path, scenes: Path) -> None:
+    done = motedet("evaluate", weights, "--data", scenes, "--split", "test")
+    assert done.returncode == 2
+    assert done.stderr.strip() == "error: the split must be train or val; found 'test'."
+
+
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     done = motedet("--debug", "train", "no_such_recipe", "--data", tmp_path)
     assert done.returncode != 0
@@ -363,4 +388,5 @@ def test_recipes_names_detectors_of_two_stages() -> None:
     lines = [line.split() for line in motedet("recipes").stdout.splitlines()]
     assert ["cars_faster_p2_r18", "-", "faster", "hierarchical", "folder"] in lines
     assert ["rfla/detectors_r50_aitod", "0.248", "detectors", "hierarchical", "aitod"] in lines
-    assert len({len(line) for line in lines[4:] if line}) == 1  # every row fits into 80 characters
+    caption = [line[:3] for line in lines].index(["AP", "as", "published,"])
+    assert {len(line) for line in lines[3:caption]} == {5}  # every row fits into 80 characters

@@ -64,8 +64,10 @@ def test_bad_settings_say_where_and_what(setting: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_unknown_names_list_the_known_ones() -> None:
-    with pytest.raises(RecipeError, match=r"demo.*rfla/"):
+def test_unknown_names_bring_up_the_near_ones() -> None:
+    with pytest.raises(RecipeError, match=r"did you mean sirst_fcos_p2_r18 or .*motedet recipes"):
+        load_recipe("sirst_fcos_p2_r50")
+    with pytest.raises(RecipeError, match=r"'no_such_recipe'; `motedet recipes` lists all"):
         load_recipe("no_such_recipe")
 
 

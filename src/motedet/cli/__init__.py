@@ -72,6 +72,12 @@ def main() -> None:
         stopped = type(error).__name__ == "InterruptedTrainingError"
         print(f"{'' if stopped else 'error: '}{error}", file=sys.stderr)
         sys.exit(130 if stopped else 2)
+    except OSError as error:  # a disk is full, a folder cannot be written
+        if "--debug" in sys.argv:
+            raise
+        where = "" if error.filename is None else f"{error.filename}: "
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(130)

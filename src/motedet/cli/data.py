@@ -27,11 +27,14 @@ def check(
 
     from motedet.cli.score import refuse_existing
     from motedet.data.check import check_dataset
+    from motedet.errors import DataError
     from motedet.report.plots import save_figure, size_histogram
     from motedet.report.tables import problems_table, sizes_table
 
     files = [output / "sizes.png", output / "problems.csv"] if output else []
     refuse_existing(files, force=force)
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder.")
     report = check_dataset(path)
     console = Console()
     print(f"{path}: {report.num_images} images, {report.num_objects} objects")

@@ -1,6 +1,7 @@
 """`motedet report`: the page and the figures of a run, from what its folder holds."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -37,7 +38,7 @@ def make_report(run: Path, data: Path) -> Path:
     context = run_context(
         recipe,
         catalogs,
-        command=f"motedet train {recipe.name} --data {data}",
+        command=shlex.join(["motedet", "train", str(folder.recipe), "--data", str(data)]),
         recipe_yaml=recipe_yaml,
         scores=json.loads(folder.metrics.read_text(encoding="utf-8")),
         found=read_detections(folder.detections, catalogs[1]),

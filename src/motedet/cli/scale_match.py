@@ -19,7 +19,7 @@ def scale_match(
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same sizes.")] = 0,
     scale_range: Annotated[
-        tuple[float, float], typer.Option(help="Smallest and largest factor.")
+        tuple[float, float], typer.Option(help="Smallest and largest factor.", metavar="LOW HIGH")
     ] = (0.1, 1.0),
     default_scale: Annotated[
         float | None,

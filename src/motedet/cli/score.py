@@ -70,6 +70,7 @@ def chosen_protocol(name: str | None, bins: str | None) -> "AnyProtocol | None":
 def show_scores(scores: "Scores", *, title: str, json_file: Path | None = None) -> None:
     """Print the table and the notes, and write the JSON."""
     from rich.console import Console
+    from rich.markup import escape
 
     from motedet.files import write_json
     from motedet.report.tables import MAX_CLASS_COLUMNS, class_scores_table, scores_table
@@ -79,9 +80,9 @@ def show_scores(scores: "Scores", *, title: str, json_file: Path | None = None) 
     if len(scores.per_class) > MAX_CLASS_COLUMNS:
         console.print(class_scores_table(scores.per_class))
     for note in scores.notes:
-        console.print(f"[yellow]note:[/yellow] {note}")
+        console.print(f"[yellow]note:[/yellow] {escape(note)}")
     if scores.stamp is not None:
-        console.print(f"[dim]{scores.stamp}[/dim]")
+        console.print(f"[dim]{escape(str(scores.stamp))}[/dim]", soft_wrap=True)
     if json_file is not None:
         write_json(json_file, scores.as_dict())
 

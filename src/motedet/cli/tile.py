@@ -18,7 +18,9 @@ def tile(
     split: Annotated[Split, typer.Option(help="Which part.")] = "both",
     size: Annotated[int, typer.Option(min=1, help="Sides of a tile, pixels.")] = 640,
     overlap: Annotated[int, typer.Option(min=0, help="Shared by neighbours, pixels.")] = 100,
-    plan: Annotated[Plan, typer.Option(help="The last tile of a row: see the docs.")] = "inside",
+    plan: Annotated[
+        Plan, typer.Option(help="The last tile of a row: see docs/scale_match.md.")
+    ] = "inside",
     min_visible: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share from which a cut object counts.")
     ] = 0.7,

@@ -11,6 +11,7 @@ from motedet.engine.loaders import ordered_loader
 from motedet.engine.predict import to_original
 from motedet.engine.tiles import tiled_results
 from motedet.engine.weights import LoadedDetector, load
+from motedet.errors import DataError
 from motedet.metrics import AnyProtocol, Scores, coco_results
 from motedet.structures import Detections
 
@@ -66,9 +67,11 @@ def evaluate(
         The scores, and the detections as COCO results.
 
     Raises:
-        DataError: if the folder is not as the data set expects.
+        DataError: if the folder is not as the data set expects, or there is no such split.
         CheckpointError: if the weights do not fit their recipe.
     """
+    if split not in ("train", "val"):
+        raise DataError(f"the split must be train or val; found {split!r}.")
     loaded = weights if isinstance(weights, LoadedDetector) else load(weights)
     recipe = loaded.recipe
     catalog = recipe.data.dataset.catalog(Path(data), "train" if split == "train" else "val")

@@ -1,6 +1,7 @@
 """Reading recipes: from the zoo by name or from a file by path, with leaves set on the way."""
 
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,9 @@ def validate_recipe(tree: Tree, *, source: str) -> Recipe:
         where = _path(tree, first["loc"]) or "the recipe"
         found = "" if first["type"] == "missing" else f"; found {_short(first['input'])}"
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise RecipeError(f"{source}: {where}: {first['msg']}{found}{more}.") from None
+        unknown = first["type"] in ("extra_forbidden", "unexpected_keyword_argument")
+        message = "no such key" if unknown else first["msg"]
+        raise RecipeError(f"{source}: {where}: {message}{found}{more}.") from None
 
 
 def _zoo() -> Path:
@@ -99,9 +102,10 @@ def _find(name: str) -> Path:
             )
         return path
     if name not in recipe_names():
+        near = get_close_matches(name, recipe_names())
+        guess = f"did you mean {' or '.join(near)}? " if near else ""
         raise RecipeError(
-            f"no recipe named {name!r}; there are {', '.join(recipe_names())} "
-            "(or give a path ending in .yaml)."
+            f"no recipe named {name!r}; {guess}`motedet recipes` lists all (a file ends in .yaml)."
         )
     return _zoo() / f"{name}.yaml"
 
