@@ -11,11 +11,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import TextIO
 
 MEASURES = ("AP", "AP50", "AP_vt", "AP_t")
 
@@ -28,16 +29,24 @@ class Arm:
         name: in the table.
         recipe: a packaged one.
         settings: `key=value`, as `motedet train --set` takes them.
+        init: weights to start from.
     """
 
     name: str
     recipe: str
     settings: tuple[str, ...] = ()
+    init: Path | None = None
 
 
 @dataclass(frozen=True)
 class Result:
-    """The scores of one run; -1 where there is nothing to score."""
+    """One run.
+
+    Attributes:
+        seconds: by the clock; None if the run is of a time when they were not kept.
+        processor: seconds of all its threads.
+        scores: -1 where there is nothing to score.
+    """
 
     folder: str
     data: str
@@ -46,6 +55,7 @@ class Result:
     settings: tuple[str, ...]
     seed: int
     seconds: float | None
+    processor: float | None
     scores: dict[str, float]
 
 
@@ -57,21 +67,39 @@ def train(arm: Arm, data: Path, seed: int, *, out: Path, threads: int) -> Result
     """
     name = re.sub(r"\W+", "_", arm.name).strip("_")
     folder = out / f"{arm.recipe}-{name}-{seed}"
-    seconds = None
+    taken = folder / "seconds.json"
     if not (folder / "metrics.json").is_file():
         folder.parent.mkdir(parents=True, exist_ok=True)
         settings = [*arm.settings, f"train.seed={seed}", "train.validate_every=1000"]
         command = [str(Path(sys.executable).with_name("motedet")), "train", arm.recipe]
         command += ["--data", str(data), "-o", str(folder), "--force", "--threads", str(threads)]
         command += [part for setting in settings for part in ("--set", setting)]
-        start = time.perf_counter()
+        command += ["--init", str(arm.init)] if arm.init else []
         with folder.with_suffix(".log").open("w") as log:
             env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-            subprocess.run(command, check=True, stdout=log, stderr=subprocess.STDOUT, env=env)
-        seconds = time.perf_counter() - start
-        print(f"{folder.name}: {seconds:.0f} s", flush=True)
+            seconds = timed(command, log, env)
+        taken.write_text(json.dumps(seconds))
+        print(f"{folder.name}: {seconds[0]:.0f} s", flush=True)
+    wall, processor = json.loads(taken.read_text()) if taken.is_file() else (None, None)
     values = json.loads((folder / "metrics.json").read_text())["values"]
-    return Result(folder.name, data.name, arm.name, arm.recipe, arm.settings, seed, seconds, values)
+    return Result(
+        folder.name, data.name, arm.name, arm.recipe, arm.settings, seed, wall, processor, values
+    )
+
+
+def timed(command: Sequence[str], log: TextIO, env: Mapping[str, str]) -> tuple[float, float]:
+    """Run a command; the seconds by the clock, and those of its threads.
+
+    Raises:
+        subprocess.CalledProcessError: if it fails.
+    """
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=env)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime
 
 
 def compare(
