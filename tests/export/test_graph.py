@@ -1,10 +1,11 @@
 """The exported module, run by torch, finds what the detector finds."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
+from torch import nn
 
 from motedet.data.transforms import (
     AnyTransform,
@@ -23,6 +24,7 @@ from motedet.export.graph import graph_of, hardened
 from motedet.export.grids import grid_tables, single_cells
 from motedet.export.preparation import Normalised, Preparation
 from motedet.geometry import SoftNMS
+from motedet.models.atrous import ConvAWS2d
 from motedet.models.detectors import Detector
 from motedet.priors import Anchors, Points, ReceptiveFields
 from motedet.structures import Detections
@@ -47,7 +49,25 @@ def found_by_graph(detector: Detector, images: torch.Tensor) -> list[Detections]
 
 @pytest.mark.parametrize("name", sorted(small_specs()))
 def test_the_graph_finds_what_the_detector_finds(name: str) -> None:
-    detector = small(name)
+    check_graph(small(name))
+
+
+@pytest.mark.parametrize("rule", [SoftNMS(), SoftNMS(method="gaussian")])
+def test_scores_are_lowered_alike(rule: SoftNMS) -> None:
+    detector = small("fcos")
+    spec: Any = detector.spec
+    detector.spec = replace(spec, postprocess=replace(spec.postprocess, soft=rule))
+    check_graph(detector)
+
+
+def test_proposals_are_suppressed_by_nwd_alike() -> None:
+    spec: Any = small_specs()["faster_rcnn"]
+    rule = replace(spec.rpn.test_proposals, similarity="nwd", nms_iou=0.85)
+    check_graph(raised(replace(spec, rpn=replace(spec.rpn, test_proposals=rule))))
+
+
+def check_graph(detector: Detector) -> None:
+    """Compare on three images."""
     images = torch.randint(0, 256, (3, 3, 64, 96), dtype=torch.uint8)
     pixels = PREPARATION_MODULE(images, torch.tensor(SIZES))
     spec: Any = detector.spec
@@ -70,25 +90,36 @@ def test_nothing_found_is_an_empty_list(name: str) -> None:
     assert [len(d) for d in found_by_graph(detector, images)] == [0, 0, 0]
 
 
-def test_soft_nms_is_refused_and_hard_nms_offered() -> None:
-    spec: Any = small_specs()["fcos"]
-    soft = replace(spec, postprocess=replace(spec.postprocess, soft=SoftNMS()))
-    detector = raised(soft)
-    with pytest.raises(ExportError, match="--hard-nms"):
-        graph_of(detector, PREPARATION)
-    graph_of(hardened(detector), PREPARATION)
-    kept: Any = detector.spec
-    assert kept.postprocess.soft is not None
+def test_a_hardened_detector_leaves_the_other_alone() -> None:
+    detector = raised(small_specs()["tinydet"])
+    hard: Any = hardened(detector).spec
+    soft: Any = detector.spec
+    assert hard.postprocess.soft is None
+    assert soft.postprocess.soft == SoftNMS()
 
 
-def test_similarity_of_proposals_is_refused() -> None:
-    detector = small("faster_rcnn")
-    spec: Any = detector.spec
-    rpn = spec.rpn
-    rule = replace(rpn.test_proposals, similarity="nwd")
-    detector.spec = replace(spec, rpn=replace(rpn, test_proposals=rule))
-    with pytest.raises(ExportError, match="NWD"):
+def test_points_that_depend_on_the_regions_are_refused() -> None:
+    spec: Any = small_specs()["tinydet"]
+    detector = raised(replace(spec, pool=replace(spec.pool, sampling_ratio=0)))
+    with pytest.raises(ExportError, match="set sampling_ratio to 2"):
         graph_of(detector, PREPARATION)
+
+
+def test_filters_are_standardised_once() -> None:
+    conv = ConvAWS2d(3, 4, 3)
+    nn.init.normal_(conv.weight_gamma)
+    detector = small("fcos")
+    detector.add_module("standardised", conv)
+    kept: Any = graph_of(detector, PREPARATION, half=True).network
+    filters = kept.detector.standardised.standardised_weight()
+    torch.testing.assert_close(filters, conv.standardised_weight().half())
+    assert conv.weight.dtype == torch.float32
+    assert not hasattr(conv, "filters")
+
+
+def test_what_is_no_detector_of_the_library_is_named() -> None:
+    with pytest.raises(ExportError, match="Identity cannot be exported"):
+        graph_of(cast("Detector", nn.Identity()), PREPARATION)
 
 
 @pytest.mark.parametrize(
@@ -139,19 +170,3 @@ def test_transforms_that_cannot_be_described_are_named() -> None:
         Preparation.of([])
     with pytest.raises(RecipeError, match=r"use 64x96"):
         PREPARATION.check((60, 90))
-
-
-def test_detections_pair_and_close_decisions_are_told_from_others() -> None:
-    rule = small_specs()["fcos"].postprocess
-    boxes = torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 30]])
-    one = Detections(boxes, torch.tensor([0.9, 0.8]), torch.tensor([0, 1]))
-    other = Detections(boxes.flip(0) + 0.01, torch.tensor([0.8001, 0.9]), torch.tensor([1, 0]))
-    same = compare_detections(one, other, rule)
-    assert (same.detections, same.tied, same.missing) == (2, 0, 0)
-    assert same.box == pytest.approx(0.01, abs=1e-4)
-    less = compare_detections(one, other[torch.tensor([0])], rule)
-    assert (less.detections, less.missing) == (1, 1)
-    weak = Detections(boxes[:1], torch.tensor([0.0505]), torch.tensor([0]))
-    empty = Detections.empty()
-    assert compare_detections(weak, empty, rule).tied == 1
-    assert compare_detections(empty, empty, rule).detections == 0

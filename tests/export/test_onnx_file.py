@@ -1,11 +1,14 @@
 """Files that are written run in onnxruntime, and find what PyTorch finds."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from motedet.errors import RecipeError
 from motedet.export import ExportError
@@ -13,9 +16,14 @@ from motedet.export.comparison import Comparison, compare
 from motedet.export.onnx_file import ExportOptions, export_onnx
 from motedet.export.preparation import Preparation
 from motedet.export.runtime import start
+from motedet.models.backbones import DetectoRSResNetSpec, MiTSpec
+from motedet.models.detectors import AnyDetector, Detector
+from motedet.models.necks import RFPSpec, UpsamplingNeckSpec
+from motedet.priors import Anchors
 from motedet.recipes import Recipe, load_recipe
 from motedet.structures import Size
-from raised_detectors import small
+from raised_detectors import raised, small
+from small_detectors import small_specs
 
 CLASSES = ("a", "b", "c")
 
@@ -25,10 +33,12 @@ def recipe() -> Recipe:
     return load_recipe("cars_fcos_p2_r18")
 
 
-def exported(recipe: Recipe, name: str, path: Path, size: Size | None) -> Comparison:
+def exported(recipe: Recipe, detector: Detector | str, path: Path, size: Size | None) -> Comparison:
+    if isinstance(detector, str):
+        detector = small(detector)
     options = ExportOptions(size=size)
     image = torch.randint(0, 256, (3, 20, 30), dtype=torch.uint8)
-    return export_onnx(small(name), recipe, CLASSES, path, options=options, images=[image])
+    return export_onnx(detector, recipe, CLASSES, path, options=options, images=[image])
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +115,38 @@ def test_dense_detectors(recipe: Recipe, tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["faster_rcnn", "cascade_rcnn"])
 def test_two_stage_detectors(recipe: Recipe, tmp_path: Path, name: str) -> None:
     found = exported(recipe, name, tmp_path / "x.onnx", (64, 96))
+    assert found.detections > 50
+
+
+def other_families() -> dict[str, AnyDetector]:
+    """Backbones, necks and rules that `small_specs` has not."""
+    specs: dict[str, Any] = small_specs()
+    ttfnet, cascade = specs["ttfnet"], specs["cascade_rcnn"]
+    backbone = DetectoRSResNetSpec(name="resnet18", sac_stages=(4,))
+    rpn = replace(cascade.rpn, priors=Anchors(strides=(4, 8, 16, 32), scales=(2.0,)))
+    return {
+        "deformable": replace(ttfnet, neck=UpsamplingNeckSpec(widths=(32, 32))),
+        "mit": replace(ttfnet, backbone=MiTSpec(size="b0")),
+        "tinydet": specs["tinydet"],  # soft-NMS too
+        "detectors": replace(
+            cascade,
+            backbone=backbone,
+            neck=RFPSpec(out_channels=32, num_outs=4, aspp_channels=8, backbone=backbone),
+            rpn=rpn,
+            stages=cascade.stages[:1],
+        ),
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(other_families()))
+def test_other_families(recipe: Recipe, tmp_path: Path, name: str) -> None:
+    torch.manual_seed(0)
+    detector = raised(other_families()[name])
+    for key, parameter in detector.named_parameters():
+        if any(part in key for part in ("offset", "switch", "context", "diff", "rfp_")):
+            nn.init.normal_(parameter, std=0.02)  # all 0 at first, and without effect
+    found = exported(recipe, detector, tmp_path / "x.onnx", (64, 96))
     assert found.detections > 50
 
 

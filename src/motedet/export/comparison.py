@@ -32,8 +32,8 @@ class Comparison:
         detections: that both found.
         box: largest difference of a coordinate, in pixels of the network input.
         score: largest difference of a score.
-        tied: detections of one side alone that a difference of `SCORE` in a score, or in an IoU at
-            the suppression, explains.
+        tied: detections of one side alone, or lowered on one side alone, that a difference of
+            `SCORE` in scores, or in an IoU at the suppression, explains.
         missing: those that nothing explains.
     """
 
@@ -96,12 +96,17 @@ def compare(
         images: uint8 [3, H, W] in RGB, compared one by one, after a generated pair.
 
     Raises:
-        ExportError: if an image does not fit the size.
+        ExportError: if an image does not fit the size, or onnxruntime cannot load the file.
     """
-    total = _compare(content, detector, preparation, generated(preparation, size), size)
+    try:
+        running = start(content)
+    except Exception as error:  # its errors share nothing but this
+        reason = str(error).strip().splitlines()[0]
+        raise ExportError(f"onnxruntime cannot load what was exported: {reason}") from error
+    total = _compare(running, detector, preparation, generated(preparation, size), size)
     for image in images:
         sample = Compose(preparation.resizing)(Sample.of_image(image), torch.Generator())
-        total = total.plus(_compare(content, detector, preparation, [sample.image], size))
+        total = total.plus(_compare(running, detector, preparation, [sample.image], size))
     return total
 
 
@@ -123,7 +128,7 @@ def generated(preparation: Preparation, size: Size | None) -> list[Tensor]:
 
 
 def _compare(
-    content: bytes,
+    running: Any,  # noqa: ANN401 - onnxruntime has no types
     detector: Detector,
     preparation: Preparation,
     resized: Sequence[Tensor],
@@ -148,7 +153,6 @@ def _compare(
         raw.append(F.pad(image, room))
     spec: Any = detector.spec
     expected = detector.predict(torch.stack(pixels), sizes)
-    running = start(content)
     inputs = {"images": torch.stack(raw).numpy(), "sizes": np.array(sizes, dtype=np.int64)}
     image, boxes, scores, labels = (torch.from_numpy(v) for v in running.run(None, inputs))
     total = Comparison()
@@ -172,36 +176,55 @@ def compare_detections(
     """
     apart = (theirs.boxes[:, None] - mine.boxes[None]).abs().amax(dim=-1)  # [D, E]
     gaps = (theirs.scores[:, None] - mine.scores[None]).abs()  # [D, E]
-    other = theirs.labels[:, None] != mine.labels[None]  # [D, E]
-    cost = (apart / near + gaps).masked_fill(other | (apart > near), torch.inf)  # [D, E]
-    rows, columns = [], []
-    for place in cost.flatten().argsort(stable=True).tolist():
-        row, column = divmod(place, len(mine))
-        if not torch.isfinite(cost[row, column]):
-            break
-        rows.append(row)
-        columns.append(column)
-        cost[row] = torch.inf
-        cost[:, column] = torch.inf
+    possible = (theirs.labels[:, None] == mine.labels[None]) & (apart <= near)  # [D, E]
+    row, column = _pairs(apart / near + gaps, possible)  # [F] each
     alone = [
-        _explained(theirs, mine, _others(len(theirs), rows), rule),
-        _explained(mine, theirs, _others(len(mine), columns), rule),
+        _explained(theirs, mine, _others(len(theirs), row), rule),
+        _explained(mine, theirs, _others(len(mine), column), rule),
     ]
     explained = int(sum(v.sum() for v in alone))
+    apart, gap = apart[row, column], gaps[row, column]  # [F] each
+    # Two that were decided closely may lie near each other without being the same.
+    close = (apart > BOX) & _explained(theirs, mine, row, rule)  # [F]
+    close = close & _explained(mine, theirs, column, rule)
+    if rule.soft is not None:  # the same box, but lowered on one side alone
+        higher = theirs.scores[row] > mine.scores[column]  # [F]
+        lowered = _close(theirs, mine, row, rule).where(higher, _close(mine, theirs, column, rule))
+        close = close | ((gap > SCORE) & lowered)
+    apart, gap = apart[~close], gap[~close]
     return Comparison(
         images=1,
-        detections=len(rows),
-        box=float(apart[rows, columns].max()) if rows else 0.0,
-        score=float(gaps[rows, columns].max()) if rows else 0.0,
-        tied=explained,
+        detections=len(gap),
+        box=float(apart.max()) if len(apart) else 0.0,
+        score=float(gap.max()) if len(gap) else 0.0,
+        tied=explained + int(close.sum()),
         missing=sum(len(v) for v in alone) - explained,
     )
 
 
-def _others(count: int, used: Sequence[int]) -> Tensor:
+def _pairs(cost: Tensor, possible: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows [F] and columns [F] of the table `cost` [D, E], cheapest first, each used once.
+
+    Args:
+        cost: of every pair.
+        possible: [D, E] bool, the pairs that may be made.
+    """
+    place = possible.nonzero()  # [N, 2]
+    place = place[cost[possible].argsort(stable=True)]
+    rows: dict[int, int] = {}
+    columns: set[int] = set()
+    for row, column in place.tolist():
+        if row not in rows and column not in columns:
+            rows[row] = column
+            columns.add(column)
+    pairs = torch.tensor(list(rows.items()), dtype=torch.int64).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
+
+
+def _others(count: int, used: Tensor) -> Tensor:
     """[count - len(used)] int64, the places that were not used."""
     free = torch.ones(count, dtype=torch.bool)
-    free[list(used)] = False
+    free[used] = False
     return free.nonzero().flatten()
 
 
@@ -215,9 +238,41 @@ def _explained(found: Detections, other: Detections, rows: Tensor, rule: Suppres
         rule: by which both were made.
     """
     scores = found.scores[rows]  # [R]
-    close = scores <= rule.score_thresh + SCORE
+    close = _raw_scores(found, rule)[rows] <= rule.score_thresh + SCORE
+    if rule.soft is not None:
+        close = close | (scores <= rule.soft.min_score + SCORE)
     if len(other) == rule.max_per_image:
         close = close | (scores <= other.scores.min() + SCORE)
+    return close | _close(found, other, rows, rule)
+
+
+def _close(found: Detections, other: Detections, rows: Tensor, rule: Suppression) -> Tensor:
+    """[R] bool, whether the suppression of a detection was a close decision.
+
+    It was if a box of its class has an IoU at the threshold with it, or overlaps it with an equal
+    score.
+
+    Args:
+        found: of one side, where it was not suppressed.
+        other: of the side where it was.
+        rows: [R] int64, of the first.
+        rule: by which both were made.
+    """
     iou = pairwise_iou(found.boxes[rows], other.boxes)  # [R, E]
-    same = found.labels[rows, None] == other.labels[None]
-    return close | (same & ((iou - rule.nms_iou).abs() < SCORE)).any(dim=1)
+    equal = (found.scores[rows, None] - other.scores[None]).abs() < SCORE  # [R, E]
+    if rule.soft is not None and rule.soft.method == "gaussian":  # which has no threshold
+        near = equal & (iou > 0)
+    else:
+        near = ((iou - rule.nms_iou).abs() < SCORE) | (equal & (iou > rule.nms_iou))
+    return (near & (found.labels[rows, None] == other.labels[None])).any(dim=1)
+
+
+def _raw_scores(found: Detections, rule: Suppression) -> Tensor:
+    """[D] the scores before the suppression, where soft-NMS lowered them."""
+    if rule.soft is None:
+        return found.scores
+    iou = pairwise_iou(found.boxes, found.boxes)  # [D, D]
+    better = torch.ones_like(iou, dtype=torch.bool).tril(-1)  # they are sorted
+    better = better & (found.labels[:, None] == found.labels[None])
+    factors = rule.soft.factors(iou, rule.nms_iou).where(better, 1.0)  # [D, D]
+    return found.scores / factors.prod(dim=1)

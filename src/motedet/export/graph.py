@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,10 @@ from motedet.export import ExportError
 from motedet.export.dense import DENSE, DenseGraph, Found
 from motedet.export.preparation import Normalised, Preparation
 from motedet.export.two_stage import TWO_STAGE, TwoStageGraph
+from motedet.models.atrous import ConvAWS2d
 from motedet.models.detectors import Detector
+from motedet.models.pooling import AnyPool
+from motedet.models.ps_roi_align import PSRoIAlign
 
 
 class ExportGraph(nn.Module):
@@ -46,18 +50,14 @@ def graph_of(detector: Detector, preparation: Preparation, *, half: bool = False
     Raises:
         ExportError: saying what cannot be exported, and what to do instead.
     """
+    detector = copy.deepcopy(detector)
+    _settle_filters_(detector)
     if half:
-        detector = copy.deepcopy(detector).half()
+        detector = detector.half()
     if isinstance(detector, DENSE):
-        _refuse_soft(detector.spec.postprocess.soft)
         graph: nn.Module = DenseGraph(detector)
     elif isinstance(detector, TWO_STAGE):
-        _refuse_soft(detector.spec.postprocess.soft)
-        if detector.spec.rpn.test_proposals.similarity != "iou":
-            raise ExportError(
-                "ONNX has no suppression by NWD: set model.rpn.test_proposals.similarity=iou with "
-                "an nms_iou for it (such as 0.7), and evaluate that first."
-            )
+        _check_pool(detector.spec.pool)
         graph = TwoStageGraph(detector)
     else:
         raise ExportError(f"{type(detector).__name__} cannot be exported to ONNX yet.")
@@ -72,13 +72,22 @@ def hardened(detector: Detector) -> Detector:
     return hard
 
 
-def _refuse_soft(soft: object) -> None:
-    """Raise where scores would have to be lowered one by one."""
-    if soft is not None:
+def _check_pool(pool: AnyPool) -> None:
+    """Raise where the number of points would depend on the regions."""
+    if isinstance(pool, PSRoIAlign) and pool.sampling_ratio == 0:
         raise ExportError(
-            "ONNX has no soft-NMS: export with --hard-nms, which drops boxes above nms_iou "
-            "instead, and evaluate the file."
+            "model.pool with sampling_ratio 0 reads as many points as the largest region has "
+            "cells, which a graph cannot: set sampling_ratio to 2, and evaluate that first."
         )
+
+
+@torch.no_grad()
+def _settle_filters_(detector: nn.Module) -> None:
+    """Compute standardised filters once and for all, instead of in every run of the file."""
+    for module in detector.modules():
+        if isinstance(module, ConvAWS2d):
+            module.register_buffer("filters", module.standardised_weight())
+            module.standardised_weight = partial(module.get_buffer, "filters")  # type: ignore[method-assign]
 
 
 def example_inputs(size: tuple[int, int], *, batch: int = 2) -> tuple[Tensor, Tensor]:

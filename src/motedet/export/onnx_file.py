@@ -29,6 +29,7 @@ try:
 
     from motedet.export.operators import translations
     from motedet.export.quantisation import quantised
+    from motedet.export.rounds import with_functions
 except ImportError as error:
     raise MissingPackageError(
         f"export needs onnx, onnxruntime and onnxscript ({error.name} is missing); install them "
@@ -40,6 +41,7 @@ KEY: Final = "motedet"
 INPUTS: Final = ["images", "sizes"]
 OUTPUTS: Final = ["image", "boxes", "scores", "labels"]
 TRACED: Final = 2  # images; one alone would be taken for a constant
+OPSET: Final = 20  # deformable convolution needs 19
 LARGEST: Final = 512  # cells of 32 px per side of a file of dynamic size
 
 Precision = Literal["float32", "half", "int8"]
@@ -145,6 +147,7 @@ def traced(graph: ExportGraph, preparation: Preparation, size: Size | None) -> A
                 dynamo=True,
                 input_names=INPUTS,
                 output_names=OUTPUTS,
+                opset_version=OPSET,
                 custom_translation_table=translations(),
                 verbose=False,
             )
@@ -156,7 +159,7 @@ def traced(graph: ExportGraph, preparation: Preparation, size: Size | None) -> A
             ) from error
     if written is None:
         raise ExportError("torch.onnx.export returned nothing.")
-    model = written.model_proto
+    model = with_functions(written.model_proto)
     onnx.checker.check_model(model)
     return model
 

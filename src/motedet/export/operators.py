@@ -5,26 +5,52 @@ from typing import Any
 
 import torch
 import torchvision  # noqa: F401 - registers its operators
-from onnxscript import INT64, opset18
+from onnxscript import INT64
 from onnxscript.onnx_types import FLOAT
 
+from motedet.export.rounds import GAUSSIAN, LINEAR, SIMILAR, in_rounds, op
 from motedet.export.suppression import FLOOR
-
-op: Any = opset18  # whose types do not know what a constant is
 
 Operators = dict[Callable[..., Any], Callable[..., Any]]
 
 
 def suppress(boxes: FLOAT, scores: FLOAT, nms_iou: float, max_per_image: int) -> INT64:
     """`motedet::suppress`: all boxes of an image are of one class for ONNX."""
-    kept: INT64 = op.NonMaxSuppression(
+    kept = op.NonMaxSuppression(
         boxes,
         op.Unsqueeze(scores, op.Constant(value_ints=[1])),  # [B, 1, N]
         op.Constant(value_ints=[max_per_image]),
         op.Constant(value_floats=[nms_iou]),
         op.Constant(value_floats=[FLOOR]),
+    )  # [S, 3] image, class, place
+    rows: INT64 = op.Gather(kept, op.Constant(value_ints=[0, 2]), axis=1)
+    return rows
+
+
+def suppress_similar(
+    boxes: FLOAT, scores: FLOAT, nms_nwd: float, nwd_constant: float, max_per_image: int
+) -> INT64:
+    """`motedet::suppress_similar`."""
+    labels = op.ConstantOfShape(op.Shape(scores))  # [B, N]
+    kept, _ = in_rounds(
+        SIMILAR, (boxes, scores, labels), max_per_image, FLOOR, (nms_nwd, nwd_constant)
     )
     return kept
+
+
+def soften(
+    boxes: FLOAT,
+    scores: FLOAT,
+    labels: INT64,
+    nms_iou: float,
+    max_per_image: int,
+    method: str,
+    sigma: float,
+    min_score: float,
+) -> tuple[INT64, FLOAT]:
+    """`motedet::soften`."""
+    loop = LINEAR if method == "linear" else GAUSSIAN
+    return in_rounds(loop, (boxes, scores, labels), max_per_image, min_score, (nms_iou, sigma))
 
 
 def roi_align(
@@ -56,5 +82,7 @@ def translations() -> Operators:
     """By operator."""
     return {
         torch.ops.motedet.suppress.default: suppress,
+        torch.ops.motedet.suppress_similar.default: suppress_similar,
+        torch.ops.motedet.soften.default: soften,
         torch.ops.torchvision.roi_align.default: roi_align,
     }

@@ -11,13 +11,14 @@ from torchvision.ops import roi_align
 from motedet.export.candidates import best
 from motedet.export.dense import Found
 from motedet.export.grids import grid_tables, single_cells
-from motedet.export.suppression import OUT, clipped, suppress, surviving
+from motedet.export.suppression import OUT, clipped, suppress, suppress_similar, surviving
 from motedet.geometry import DeltaCoder
 from motedet.models.dense import HeadOutputs
 from motedet.models.detectors import CascadeRCNN, CascadeRCNNSpec, FasterRCNN
 from motedet.models.heads.roi import RoIOutputs
 from motedet.models.heads.rpn import RPNSpec
 from motedet.models.pooling import AnyPool
+from motedet.models.proposals import Proposals
 from motedet.models.rois import RoIAlign, Rois
 from motedet.priors import Level
 
@@ -134,8 +135,7 @@ def proposals(
         mine = clipped(decoded.view(deltas.shape), limits, keep=rule.keep)  # [B, n, 4]
         large = ((mine[..., 2:] - mine[..., :2]) > rule.min_box_size).all(dim=-1)  # [B, n]
         found = logits.sigmoid().where(large & logits.isfinite(), OUT)  # [B, n]
-        kept = suppress(mine, found, rule.nms_iou, rule.max_per_image)  # [S, 3]
-        row = (kept[:, 0], kept[:, 2])
+        row = _kept(mine, found, rule).unbind(1)  # [S] image, [S] place
         boxes.append(mine)
         scores.append(torch.full_like(found, OUT).index_put(row, found[row]))
     score, order = best(torch.cat(scores, dim=1), rule.max_per_image)  # [B, R]
@@ -143,6 +143,17 @@ def proposals(
     there = score >= 0  # [B, R]
     chosen = every.gather(1, order[..., None].expand(-1, -1, 4))  # [B, R, 4]
     return Regions(chosen.where(there[..., None], 0.0), there)
+
+
+def _kept(boxes: Tensor, scores: Tensor, rule: Proposals) -> Tensor:
+    """[S, 2] image and place of what is not dropped of boxes [B, n, 4] with scores [B, n]."""
+    kept: Tensor
+    if rule.similarity == "nwd":
+        numbers = (rule.nms_iou, rule.nwd_constant, rule.max_per_image)
+        kept = suppress_similar(boxes, scores, *numbers)
+    else:
+        kept = suppress(boxes, scores, rule.nms_iou, rule.max_per_image)
+    return kept
 
 
 def pooled(
