@@ -127,10 +127,10 @@ def ps_roi_align(
     Returns:
         [R, D, K, K] in float32 or better.
     """
-    table = _table(features, output_size**2)  # [D, T]
-    boxes, maps = boxes.detach().to(table.dtype), _maps(features, image, level)
-    rule = _Bins(output_size, sampling_ratio)
-    shape, pooled = (len(table), output_size, output_size), []
+    rule = _Bins(output_size, sampling_ratio, features[0].shape[1] // output_size**2)
+    table, maps = _table(features, rule), _maps(features, image, level, rule)
+    boxes = boxes.detach().to(table.dtype)
+    shape, pooled = (rule.depth, output_size, output_size), []
     for piece, part in _pieces(boxes, maps):
         values = _reduced(table, _points(piece, part, rule), mode)  # [D, K * K * R']
         pooled.append(values.view(*shape, piece.shape[0]).permute(3, 0, 1, 2))
@@ -138,17 +138,42 @@ def ps_roi_align(
 
 
 class _Bins(NamedTuple):
-    """Bins per side, and points per bin and side (0: one per cell)."""
+    """Bins per side, points per bin and side (0: one per cell), and values per bin."""
 
     size: int
     sampling_ratio: int
+    depth: int
+
+    @property
+    def bins(self) -> int:
+        """K * K."""
+        return self.size**2
+
+
+class _Maps(NamedTuple):
+    """Which map of the table each of R regions reads, and how it lies there; [R] int64 each.
+
+    Attributes:
+        first: column of the table with the map's first cell.
+        height: of the map in cells.
+        width: of the map in cells.
+        cell: columns from one cell to the next.
+        bin: columns from one bin to the next.
+    """
+
+    first: Tensor
+    height: Tensor
+    width: Tensor
+    cell: Tensor
+    bin: Tensor
 
 
 class _Points(NamedTuple):
     """Where P points of each of N bins are read.
 
     Attributes:
-        place: [D or 1, 4, P, N] int64, the columns of the table with the four cells around.
+        place: [D or 1, 4, P, N] int64, the columns of the table with the four cells around; of the
+            flat table, its places.
         weight: [D or 1, 4, P, N] of these.
         real: [P, N] bool, the points that count; None if all do.
     """
@@ -158,55 +183,73 @@ class _Points(NamedTuple):
     real: Tensor | None
 
 
-def _table(features: Sequence[Tensor], bins: int) -> Tensor:
-    """[D, T] the values of all levels: level, image, row, column and bin, in this order."""
+def _table(features: Sequence[Tensor], rule: _Bins) -> Tensor:
+    """[D, T] the values of all levels: level, image, row, column and bin, in this order.
+
+    While exporting [T] as they are: level, image, value, bin, row and column. What is in memory
+    differs: PyTorch has the channels innermost, ONNX outermost, and moving them costs more than
+    reading them in the order that they have.
+    """
     precise = torch.promote_types(features[0].dtype, torch.float32)
+    if torch.compiler.is_exporting():
+        return torch.cat([feature.flatten() for feature in features]).to(precise)
     levels = []
     for feature in features:
         cells = feature.permute(0, 2, 3, 1)  # [B, h, w, C], in memory too in channels_last
-        by_bin = cells.reshape(-1, feature.shape[1] // bins, bins).to(precise)  # [B * h * w, D, K²]
+        by_bin = cells.reshape(-1, rule.depth, rule.bins).to(precise)  # [B * h * w, D, K²]
         levels.append(by_bin.transpose(0, 1))
     return torch.cat(levels, dim=1).flatten(1)
 
 
-def _maps(features: Sequence[Tensor], image: Tensor, level: Tensor) -> Tensor:
-    """[R, 3] int64: the first cell of the map that each region reads, its height and its width."""
+def _maps(features: Sequence[Tensor], image: Tensor, level: Tensor, rule: _Bins) -> _Maps:
+    """The maps of regions that read `level` [R] int64 of `image` [R] int64."""
     rows, first = [], 0
     for feature in features:
-        images, _, height, width = feature.shape
+        images, channels, height, width = feature.shape
+        cells = height * width
+        if torch.compiler.is_exporting():
+            per_image, steps = channels * cells, (1, cells)
+        else:
+            per_image, steps = rule.bins * cells, (rule.bins, 1)
         # not `new_tensor`, which an export with free sizes could not follow
-        rows.append(torch.stack([image.new_full((), n) for n in (first, height, width)]))
-        first += images * height * width
-    start, heights, widths = torch.stack(rows)[level].unbind(1)  # [R] each
-    return torch.stack((start + image * heights * widths, heights, widths), dim=1)
+        row = (first, per_image, height, width, *steps)
+        rows.append(torch.stack([image.new_full((), number) for number in row]))
+        first += images * per_image
+    start, size, *rest = torch.stack(rows)[level].unbind(1)  # [R] each
+    return _Maps(start + image * size, *rest)
 
 
-def _pieces(boxes: Tensor, maps: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Boxes [R, 4] and maps [R, 3] in pieces that fit into memory."""
+def _pieces(boxes: Tensor, maps: _Maps) -> Iterator[tuple[Tensor, _Maps]]:
+    """Boxes [R, 4] and the maps of R regions in pieces that fit into memory."""
     # While exporting, the number of regions is not known.
     if torch.compiler.is_exporting() or boxes.shape[0] <= PIECE:
         yield boxes, maps
     else:
-        yield from zip(torch.split(boxes, PIECE), torch.split(maps, PIECE), strict=True)
+        parts = zip(*(torch.split(values, PIECE) for values in maps), strict=True)
+        yield from zip(torch.split(boxes, PIECE), map(_Maps._make, parts), strict=True)
 
 
-def _points(boxes: Tensor, maps: Tensor, rule: _Bins) -> _Points:
-    """The points of all bins of boxes [R, 4] on maps [R, 3]; N = K * K * R, regions innermost."""
-    first, height, width = maps.unbind(1)  # [R] each
+def _points(boxes: Tensor, maps: _Maps, rule: _Bins) -> _Points:
+    """The points of all bins of boxes [R, 4] on their maps; N = K * K * R, regions innermost."""
     start, side = boxes[:, :2], (boxes[:, 2:] - boxes[:, :2]).clamp(min=MIN_SIDE)  # [R, 2] each
-    x, share_x, real_x = _axis(start[:, 0], side[:, 0], width, rule)
-    y, share_y, real_y = _axis(start[:, 1], side[:, 1], height, rule)
+    x, share_x, real_x = _axis(start[:, 0], side[:, 0], maps.width, rule)
+    y, share_y, real_y = _axis(start[:, 1], side[:, 1], maps.height, rule)
     size = rule.size
-    order = torch.arange(size * size, device=boxes.device).view(size, size, 1)  # of the bins
-    column = (x * size * size)[None, :, None, :, None] + order  # [1, 2, 1, S, K, K, R]
-    row = ((first + y * width) * size * size)[:, None, :, None, :, None]  # [2, 1, S, 1, K, 1, R]
+    order = torch.arange(rule.bins, device=boxes.device).view(size, size, 1) * maps.bin  # of bins
+    column = (x * maps.cell)[None, :, None, :, None] + order  # [1, 2, 1, S, K, K, R]
+    row = maps.first + y * (maps.width * maps.cell)  # [2, S, K, R]
+    place = row[:, None, :, None, :, None] + column  # [2, 2, S, S, K, K, R]
     weight = share_y[:, None, :, None, :, None] * share_x[None, :, None, :, None]
     real = None
     if real_x is not None and real_y is not None:
         real = (real_y[:, None] & real_x).flatten(0, 1)  # [P, R]
         real = real[:, None].expand(-1, size * size, -1).flatten(1)  # [P, N]
-    shape = (1, 4, y.shape[1] * x.shape[1], size * size * boxes.shape[0])  # [1, 4, P, N]
-    return _Points((row + column).reshape(shape), weight.reshape(shape), real)
+    shape = (1, 4, y.shape[1] * x.shape[1], rule.bins * boxes.shape[0])  # [1, 4, P, N]
+    place = place.reshape(shape)
+    if torch.compiler.is_exporting():
+        per_value = (rule.bins * maps.bin).repeat(rule.bins)  # [N]
+        place = place + torch.arange(rule.depth).view(-1, 1, 1, 1) * per_value  # [D, 4, P, N]
+    return _Points(place, weight.reshape(shape), real)
 
 
 def _axis(
@@ -267,7 +310,10 @@ def _counting(values: Tensor, points: _Points) -> Tensor:
 
 
 def _read(table: Tensor, points: _Points) -> Tensor:
-    """[D, P, N] the values of the table [D, T] at points between cells."""
+    """[D, P, N] the values of the table [D, T] or [T] at points between cells."""
+    if table.ndim == 1:
+        values = table.gather(0, points.place.flatten()).view(points.place.shape)  # [D, 4, P, N]
+        return (values * points.weight).sum(dim=1)
     place = points.place.flatten(1).expand(len(table), -1)  # [D, 4 * P * N]
     shares = table.gather(1, place).mul_(points.weight.flatten(1))
     return shares.view(len(table), *points.place.shape[1:]).sum(dim=1)

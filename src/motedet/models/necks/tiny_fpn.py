@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from motedet.errors import RecipeError
+from motedet.models.convolutions import Pointwise
 
 
 class TinyFPN(nn.Module):
@@ -117,7 +118,7 @@ def sparse_conv(
         init: fills the weights of both; biases start at 0.
     """
     depthwise = nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels)
-    pointwise = nn.Conv2d(in_channels, out_channels, 1, groups=groups)
+    pointwise = Pointwise(in_channels, out_channels, groups=groups)
     for conv in (depthwise, pointwise):
         init(conv.weight)
         nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
@@ -126,7 +127,7 @@ def sparse_conv(
 
 def _lateral(in_channels: int, out_channels: int) -> nn.Sequential:
     """1x1 under the name `conv`, as published checkpoints have it."""
-    conv = nn.Conv2d(in_channels, out_channels, 1)
+    conv = Pointwise(in_channels, out_channels)
     nn.init.xavier_uniform_(conv.weight)
     nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
     return nn.Sequential(OrderedDict(conv=conv))
