@@ -5,16 +5,23 @@ class bias set so that a known number of points per window pass the threshold) a
 in the end. SAHI gets what it asks of a detection model, whose batches are real ones; nothing is
 written to disk by anyone. They run in turns. One thread is timed by its processor seconds, which
 other work on the machine disturbs little; more threads, or a GPU, by the clock.
+
+What each step gains is a row of its own: batches, then bfloat16, or then the exported file, all
+as `motedet predict` has them. The command also keeps freed memory (`motedet.engine.memory`), which
+is a matter of the whole process: with `--keep-memory` every row does, the loop and SAHI too.
+
+    PYTHONPATH=WHERE_SAHI_IS python benchmarks/tiles.py [--keep-memory] [--json FILE]
 """
 
 import argparse
+import copy
 import json
 import math
 import platform
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib import import_module
@@ -29,13 +36,15 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import batched_nms
 
+from motedet.cli.predict import look_by_file
 from motedet.data import Compose, Sample, Tiles
 from motedet.data.rasters import WholeImage
 from motedet.data.tiling import Window
 from motedet.data.transforms import Scale
+from motedet.engine.memory import keep_freed_memory
 from motedet.engine.predict import predict_images
-from motedet.engine.tiles import predict_tiles
-from motedet.engine.weights import LoadedDetector, build_untrained
+from motedet.engine.tiles import predict_tiles, predict_windows
+from motedet.engine.weights import LoadedDetector, build_untrained, round_weights_
 from motedet.geometry.merge import PlainMerge
 from motedet.recipes import load_recipe
 from motedet.structures import Detections
@@ -43,8 +52,6 @@ from motedet.structures import Detections
 RECIPE: Final = "cars_fcos_p2_r18"
 SCORE_THRESH: Final = 0.05  # of the recipe
 SAME_BOX, SAME_SCORE = 0.05, 1e-4  # px, and what a float32 sum in another order can change
-NOTE: Final = "the machine was shared"
-
 Call = Callable[[], Detections]
 
 
@@ -57,6 +64,7 @@ class Record:
         points: above the threshold in the middle window.
         factor: by which the recipe enlarges a window.
         speedup: windows per second, relative to SAHI in batches of one; None without SAHI.
+        speedup_over_batches: the same relative to SAHI in batches of four.
         same: share of the plain loop's detections that are found here, and the other way round.
     """
 
@@ -68,12 +76,14 @@ class Record:
     seconds: float
     windows_per_second: float
     speedup: float | None
+    speedup_over_batches: float | None
     speedup_over_loop: float
     same: float
     clock: str
     threads: int
     device: str
     repeats: int
+    memory: str
     note: str
 
 
@@ -88,6 +98,8 @@ class Setting:
     factor: float
     repeats: int
     device: torch.device
+    memory: str
+    note: str
 
     @property
     def tiles(self) -> Tiles:
@@ -186,18 +198,44 @@ def by_sahi(loaded: LoadedDetector, setting: Setting, batch: int, *, plain: bool
     )
 
 
-def by_ours(loaded: LoadedDetector, setting: Setting, batch: int, *, bf16: bool) -> Detections:
+def by_ours(loaded: LoadedDetector, setting: Setting, batch: int) -> Detections:
     """`predict_tiles`."""
     raster = WholeImage(setting.image)
-    with autocast(setting.device, bf16):
-        return predict_tiles(loaded, raster, setting.tiles, batch_size=batch)
+    return predict_tiles(loaded, raster, setting.tiles, batch_size=batch)
 
 
-def autocast(device: torch.device, bf16: bool) -> AbstractContextManager[object]:
-    return torch.autocast(device.type, dtype=torch.bfloat16) if bf16 else nullcontext()
+def by_file(file: Path, setting: Setting, batch: int) -> Call:
+    """The same with an exported file, which is opened now."""
+    from motedet.export.runtime import Model  # noqa: PLC0415 - optional packages
+
+    predict = look_by_file(Model(file, threads=torch.get_num_threads()))
+    raster = WholeImage(setting.image)
+    return partial(predict_windows, predict, raster, setting.tiles, batch_size=batch)
 
 
-def contestants(loaded: LoadedDetector, setting: Setting) -> dict[str, Call]:
+def exported(loaded: LoadedDetector, setting: Setting, folder: Path) -> Path | None:
+    """The file of a detector for windows of this size; None on a GPU, or where packages miss."""
+    if setting.device.type != "cpu" or find_spec("onnxscript") is None:
+        return None
+    from motedet.export.onnx_file import (  # noqa: PLC0415 - optional packages
+        ExportOptions,
+        export_onnx,
+    )
+
+    side = -(-int(setting.window * setting.factor) // 32) * 32
+    path, options = folder / "detector.onnx", ExportOptions(size=(side, side))
+    export_onnx(loaded.detector, loaded.recipe, loaded.classes, path, options=options)
+    return path
+
+
+def rounded(loaded: LoadedDetector) -> LoadedDetector:
+    """As `load` makes it with precision bf16."""
+    detector = copy.deepcopy(loaded.detector)
+    round_weights_(detector)
+    return replace(loaded, detector=detector, precision="bf16")
+
+
+def contestants(loaded: LoadedDetector, setting: Setting, file: Path | None) -> dict[str, Call]:
     """Who predicts, by name."""
     calls: dict[str, Call] = {"loop": partial(by_loop, loaded, setting)}
     if find_spec("sahi") is None:
@@ -207,8 +245,13 @@ def contestants(loaded: LoadedDetector, setting: Setting) -> dict[str, Call]:
             calls[f"sahi, batch {batch}"] = partial(by_sahi, loaded, setting, batch, plain=True)
         calls["sahi, its defaults"] = partial(by_sahi, loaded, setting, 1, plain=False)
     for batch in (1, 4, 8):
-        calls[f"ours, batch {batch}"] = partial(by_ours, loaded, setting, batch, bf16=False)
-    calls["ours, batch 4, bf16"] = partial(by_ours, loaded, setting, 4, bf16=True)
+        calls[f"ours, batch {batch}"] = partial(by_ours, loaded, setting, batch)
+    in_bf16 = rounded(loaded)
+    for batch in (1, 4):
+        calls[f"ours, batch {batch}, bf16"] = partial(by_ours, in_bf16, setting, batch)
+    if file is not None:
+        for batch in (1, 4):
+            calls[f"ours, batch {batch}, ONNX"] = by_file(file, setting, batch)
     return calls
 
 
@@ -249,10 +292,12 @@ def detector(setting: Setting) -> LoadedDetector:
 
 def measure(setting: Setting) -> list[Record]:
     loaded = detector(setting)
-    calls = contestants(loaded, setting)
-    warm = contestants(loaded, replace(setting, image=setting.image[:, :400, :400]))
-    for call in warm.values():
-        call()
+    with tempfile.TemporaryDirectory() as folder:
+        file = exported(loaded, setting, Path(folder))
+        warm = replace(setting, image=setting.image[:, :400, :400])
+        for call in contestants(loaded, warm, file).values():
+            call()
+        calls = contestants(loaded, setting, file)
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     found: dict[str, Detections] = {}
     for _ in range(setting.repeats):
@@ -268,7 +313,7 @@ def record(
 ) -> Record:
     number = len(setting.plan)
     median = {other: statistics.median(times) for other, times in seconds.items()}
-    sahi = median.get("sahi, batch 1")
+    sahi, batches = median.get("sahi, batch 1"), median.get("sahi, batch 4")
     return Record(
         name=name,
         points=setting.points,
@@ -278,13 +323,15 @@ def record(
         seconds=median[name],
         windows_per_second=number / median[name],
         speedup=sahi / median[name] if sahi else None,
+        speedup_over_batches=batches / median[name] if batches else None,
         speedup_over_loop=median["loop"] / median[name],
         same=same(found["loop"], found[name]),
         clock="processor" if processor_time(setting.device) else "wall",
         threads=torch.get_num_threads(),
         device=device_name(setting.device),
         repeats=setting.repeats,
-        note=NOTE,
+        memory=setting.memory,
+        note=setting.note,
     )
 
 
@@ -327,25 +374,39 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--keep-memory", action="store_true", help="as `motedet predict` does")
+    parser.add_argument("--note", default="", help="what else the machine did")
     parser.add_argument("--json", type=Path, help="write the records here")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    memory = "kept" if args.keep_memory and keep_freed_memory() else "default"
 
     image, device = scene(*args.image), torch.device(args.device)
     records = []
+    print(f"memory: {memory}; ratios to SAHI in batches of 1 and of 4, and to the loop")
     print(
-        f"{'factor':>6} {'points':>6} {'name':20} {'found':>6} {'windows/s':>9} {'to SAHI':>7} same"
+        f"{'factor':>6} {'points':>6} {'name':21} {'found':>6} windows/s   to 1   to 4   loop same"
     )
     for factor in args.factors:
         for points in args.points:
             setting = Setting(
-                image, args.window, args.overlap, points, factor, args.repeats, device
+                image=image,
+                window=args.window,
+                overlap=args.overlap,
+                points=points,
+                factor=factor,
+                repeats=args.repeats,
+                device=device,
+                memory=memory,
+                note=args.note,
             )
             for row in measure(setting):
                 records.append(asdict(row))
                 print(
-                    f"{row.factor:6} {row.points:6} {row.name:20} {row.detections:6} "
-                    f"{row.windows_per_second:9.2f} {row.speedup or math.nan:7.2f} {row.same:.4f}",
+                    f"{row.factor:6} {row.points:6} {row.name:21} {row.detections:6} "
+                    f"{row.windows_per_second:9.2f} {row.speedup or math.nan:6.2f} "
+                    f"{row.speedup_over_batches or math.nan:6.2f} {row.speedup_over_loop:6.2f} "
+                    f"{row.same:.4f}",
                     flush=True,
                 )
             if args.json:  # after each setting: a run on a busy machine may be cut short

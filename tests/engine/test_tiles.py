@@ -1,6 +1,7 @@
 """Prediction by windows, with a detector that sees squares of one grey each."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 
 from motedet.data import Tiles
 from motedet.data.rasters import WholeImage
-from motedet.engine.tiles import predict_tiled_files, predict_tiles
+from motedet.engine.predict import predict_images
+from motedet.engine.tiles import predict_tiled_files, predict_tiles, predict_windows
 from motedet.engine.weights import LoadedDetector
 from motedet.geometry.merge import PlainMerge, SeamMerge
 from motedet.models.detectors import Detector
@@ -121,12 +123,26 @@ def test_files_that_cannot_be_read_are_reported(loaded: LoadedDetector, tmp_path
     good, bad = tmp_path / "good.png", tmp_path / "bad.png"
     Image.fromarray(planted((80, 130), boxes).permute(1, 2, 0).numpy()).save(good)
     bad.write_text("no image")
-    first, second = predict_tiled_files(loaded, [bad, good], Tiles(size=64, overlap=16))
+    look = partial(predict_images, loaded)
+    first, second = predict_tiled_files(look, [bad, good], Tiles(size=64, overlap=16))
     assert first.error is not None
     assert "bad.png" in first.error
     assert second.error is None
     assert second.size == (80, 130)
     assert second.detections.boxes.tolist() == boxes.tolist()
+
+
+def test_anything_can_look_at_windows() -> None:
+    """One box in the middle of every window, so that the answer is the plan."""
+
+    def middle(images: Sequence[Tensor]) -> list[Detections]:
+        box = torch.tensor([[30.0, 30.0, 34.0, 34.0]])
+        one = Detections(box, torch.ones(1), torch.zeros(1, dtype=torch.int64))
+        return [one for _ in images]
+
+    image = WholeImage(torch.zeros(3, 64, 160, dtype=torch.uint8))
+    found = predict_windows(middle, image, Tiles(size=64, overlap=16), batch_size=2)
+    assert in_order(found.boxes) == [[x, 30.0, x + 4, 34.0] for x in (30.0, 78.0, 126.0)]
 
 
 def test_bad_values() -> None:

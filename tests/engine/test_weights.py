@@ -8,12 +8,15 @@ from motedet.engine.weights import (
     backbones,
     build_untrained,
     load,
+    round_weights_,
     start_from,
     with_pretrained,
 )
-from motedet.errors import CheckpointError
+from motedet.errors import CheckpointError, MotedetError
 from motedet.models.backbones import BackboneSpec
 from motedet.recipes import Recipe, load_recipe
+from raised_detectors import small
+from small_detectors import scene, small_specs
 
 TINY = ["model.neck.out_channels=16", "model.head.channels=16", "model.head.groups=4"]
 
@@ -37,6 +40,45 @@ def test_loading_fetches_nothing_and_is_ready_to_predict(file: Path) -> None:
     assert not loaded.detector.training
     (found,) = loaded.predict_batch(torch.zeros(1, 3, 64, 64), [(64, 64)])
     assert found.boxes.shape == (len(found), 4)
+
+
+def test_bf16_is_what_autocast_makes_of_the_weights(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # slow but right where the processor has no such instructions
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    plain, rounded = load(file, device="cpu"), load(file, device="cpu", precision="bf16")
+    assert rounded.detector.get_parameter("backbone.conv1.weight").dtype == torch.bfloat16
+    assert rounded.detector.get_parameter("backbone.bn1.weight").dtype == torch.float32
+    images, sizes = torch.randn(2, 3, 64, 64), [(64, 64), (50, 60)]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        expected = plain.predict_batch(images, sizes)
+    for found, other in zip(rounded.predict_batch(images, sizes), expected, strict=True):
+        assert torch.equal(found.boxes, other.boxes)
+        assert torch.equal(found.scores, other.scores)
+        assert found.boxes.dtype == found.scores.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", small_specs())
+def test_rounding_once_is_as_good_as_in_every_pass(name: str) -> None:
+    images, _ = scene()
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        detector = small(name)
+        expected = detector.predict(images)
+        round_weights_(detector)
+        found = detector.predict(images)
+    assert sum(map(len, found)) > 0
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one.boxes, other.boxes)
+        assert torch.equal(one.scores, other.scores)
+
+
+def test_bf16_is_refused_where_it_would_be_slow(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
+    with pytest.raises(MotedetError, match="no bfloat16 instructions on this cpu"):
+        load(file, device="cpu", precision="bf16")
 
 
 def test_fine_tuning_keeps_all_but_the_classes(recipe: Recipe, file: Path) -> None:

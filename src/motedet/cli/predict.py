@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -10,13 +10,23 @@ from motedet.cli.tiles import Merge, Overlap, Tile, with_tiles
 from motedet.cli.views import Flips, Scales, with_views
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    import torch
+
+    from motedet.data import Tiles
     from motedet.engine import LoadedDetector
     from motedet.engine.predict import Prediction
+    from motedet.engine.tiles import PredictImages
+    from motedet.export.runtime import Model
 
 FORMATS = ("coco", "yolo", "csv")
 DRAWN = 64_000_000  # pixels; larger images are not drawn, which would take gigabytes
+
+Precision = Annotated[
+    Literal["32", "bf16"],
+    typer.Option(help="bf16: faster where the CPU or GPU has it; scores move a little."),
+]
 
 
 def predict(
@@ -37,9 +47,11 @@ def predict(
     overlap: Overlap = 100,
     merge: Merge = "seams",
     batch_size: Annotated[
-        int, typer.Option(min=1, help="Images, or windows, per forward pass.")
-    ] = 1,
+        int | None,
+        typer.Option(min=1, help="Per forward pass. Default: 1 image, or 4 windows."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Precision = "32",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 takes all cores.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Write into a folder with files.")] = False,
 ) -> None:
@@ -47,36 +59,50 @@ def predict(
     chosen = formats or list(FORMATS)
     _check_output(output, chosen, force=force)
     if weights.suffix == ".onnx":
-        _refuse_for_onnx(windows=bool(tile), views=bool(scales or flips), device=device)
-        _predict_onnx(weights, sources, output, chosen, score_thresh, draw, batch_size, threads)
-        return
+        _refuse_for_onnx(views=bool(scales or flips), device=device, precision=precision)
+        if not tile:
+            size = batch_size or 1
+            _predict_onnx(weights, sources, output, chosen, score_thresh, draw, size, threads)
+            return
     from motedet.cli.terminal import set_threads
     from motedet.engine import load
+    from motedet.engine.memory import keep_freed_memory
     from motedet.engine.predict import find_images
+    from motedet.engine.tiles import predict_tiled_files
 
     set_threads(threads)
+    keep_freed_memory()
     paths = find_images(sources)
-    loaded = with_views(load(weights, device=device), scales=scales, flips=flips)
-    loaded = with_tiles(loaded, tile=tile, overlap=overlap, merge=merge)
-    found = _found(loaded, paths, batch_size)
-    _write_found(loaded, found, len(paths), output, chosen, score_thresh=score_thresh, draw=draw)
+    if weights.suffix == ".onnx":
+        model = _exported(weights, threads)
+        classes, windows = model.classes, _windows(tile or 0, overlap, merge)
+        found = predict_tiled_files(look_by_file(model), paths, windows, batch_size=batch_size or 4)
+    else:
+        loaded = load(weights, device=device, precision=precision)
+        loaded = with_views(loaded, scales=scales, flips=flips)
+        loaded = with_tiles(loaded, tile=tile, overlap=overlap, merge=merge)
+        classes, found = loaded.classes, _found(loaded, paths, batch_size)
+    _write_found(classes, found, len(paths), output, chosen, score_thresh=score_thresh, draw=draw)
 
 
 def _found(
-    loaded: "LoadedDetector", paths: "list[Path]", batch_size: int
+    loaded: "LoadedDetector", paths: "list[Path]", batch_size: int | None
 ) -> "Iterator[Prediction]":
     """Predictions file by file, of whole images or by the windows of the recipe."""
-    from motedet.engine.predict import predict_files
+    from functools import partial
+
+    from motedet.engine.predict import predict_files, predict_images
     from motedet.engine.tiles import predict_tiled_files
 
     tiles = loaded.recipe.test_tiles
     if tiles is None:
-        return predict_files(loaded, paths, batch_size=batch_size)
-    return predict_tiled_files(loaded, paths, tiles, batch_size=batch_size)
+        return predict_files(loaded, paths, batch_size=batch_size or 1)
+    look = partial(predict_images, loaded)
+    return predict_tiled_files(look, paths, tiles, batch_size=batch_size or 4)
 
 
 def _write_found(
-    loaded: "LoadedDetector",
+    classes: tuple[str, ...],
     found: "Iterator[Prediction]",
     total_files: int,
     output: Path,
@@ -102,11 +128,11 @@ def _write_found(
             print(f"skipped: {prediction.error}", file=sys.stderr)
         kept = prediction.detections[prediction.detections.scores >= score_thresh]
         predictions.append(replace(prediction, detections=kept))
-    _write(output, predictions, loaded.classes, chosen)
+    _write(output, predictions, classes, chosen)
     if draw:
         for prediction, name in zip(predictions, distinct_names(predictions), strict=True):
             if prediction.error is None:
-                _draw(prediction, output / "drawings" / f"{name}.png", loaded.classes)
+                _draw(prediction, output / "drawings" / f"{name}.png", classes)
     failed = sum(p.error is not None for p in predictions)
     total = sum(len(p.detections) for p in predictions)
     print(f"{total} detections in {len(predictions) - failed} images: {output}")
@@ -115,17 +141,64 @@ def _write_found(
         raise typer.Exit(1)
 
 
-def _refuse_for_onnx(*, windows: bool, views: bool, device: str) -> None:
+def _refuse_for_onnx(*, views: bool, device: str, precision: str) -> None:
     """Raise where an option asks for what an exported file does not do."""
     from motedet.errors import DataError
 
-    if windows or views:
+    if views:
         raise DataError(
-            "--tile, --scales and --flip need the .safetensors weights; an .onnx file looks at "
-            "whole images once."
+            "--scales and --flip need the .safetensors weights; an .onnx file looks at each image, "
+            "or window, once."
         )
     if device not in ("auto", "cpu"):
         raise DataError(f"an .onnx file runs on the CPU; found --device {device}.")
+    if precision != "32":
+        raise DataError(
+            f"an .onnx file has the precision that it was exported in; found --precision "
+            f"{precision}."
+        )
+
+
+def _exported(path: Path, threads: int) -> "Model":
+    """An exported file, ready to run."""
+    from motedet.errors import DataError
+    from motedet.export import runtime
+
+    try:
+        return runtime.Model(path, threads=threads)
+    except runtime.ModelFileError as error:
+        raise DataError(str(error)) from error
+
+
+def _windows(tile: int, overlap: int, merge: str) -> "Tiles":
+    """The windows of the command line."""
+    from motedet.data import Tiles
+    from motedet.errors import DataError
+    from motedet.geometry.merge import PlainMerge, SeamMerge
+
+    if overlap >= tile:
+        raise DataError(f"--overlap must be less than --tile {tile}; found {overlap}.")
+    rule = PlainMerge() if merge == "nms" else SeamMerge()
+    return Tiles(size=tile, overlap=overlap, merge=rule)
+
+
+def look_by_file(model: "Model") -> "PredictImages":
+    """How an exported file looks at windows; torch only carries pixels and boxes."""
+    import torch
+
+    from motedet.errors import MotedetError
+    from motedet.export import runtime
+    from motedet.structures import Detections
+
+    def predict(images: "Sequence[torch.Tensor]") -> list[Detections]:
+        pixels = [image.permute(1, 2, 0).numpy() for image in images]
+        try:
+            answers = model.predict(pixels)
+        except runtime.ModelFileError as error:  # of every window: not a matter of one file
+            raise MotedetError(str(error)) from error
+        return [Detections(*map(torch.from_numpy, answer)) for answer in answers]
+
+    return predict
 
 
 def _predict_onnx(

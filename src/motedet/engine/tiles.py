@@ -1,7 +1,8 @@
 """Prediction on images of any size, window by window: memory grows with the batch alone."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from motedet.geometry.merge import Sightings
 from motedet.metrics import coco_results
 from motedet.structures import Detections, Size
 
+PredictImages = Callable[[Sequence[Tensor]], list[Detections]]
+"""Detections in images [3, H, W] uint8 in RGB, each in its own pixels."""
+
 
 def predict_tiles(
     loaded: LoadedDetector, raster: Raster, tiles: Tiles, *, batch_size: int = 4
@@ -30,11 +34,26 @@ def predict_tiles(
         tiles: windows and merging.
         batch_size: windows per forward pass.
     """
+    predict = partial(predict_images, loaded)
+    return predict_windows(predict, raster, tiles, batch_size=batch_size)
+
+
+def predict_windows(
+    predict: PredictImages, raster: Raster, tiles: Tiles, *, batch_size: int = 4
+) -> Detections:
+    """The same of anything that looks at images.
+
+    Args:
+        predict: looks at a batch of windows.
+        raster: the image; windows are read while the last batch is looked at.
+        tiles: windows and merging.
+        batch_size: windows per forward pass.
+    """
     plan = tiles.windows(raster.size)
     parts: list[Sightings] = []
     count = 0
     for chunk, images in _read_ahead(raster, plan, batch_size):
-        for window, found in zip(chunk, predict_images(loaded, images), strict=True):
+        for window, found in zip(chunk, predict(images), strict=True):
             parts.append(_sightings(found, window, count, raster.size, tiles.seam))
             count += 1
     seen = _joined(parts)
@@ -43,12 +62,12 @@ def predict_tiles(
 
 
 def predict_tiled_files(
-    loaded: LoadedDetector, paths: Iterable[Path], tiles: Tiles, *, batch_size: int = 4
+    predict: PredictImages, paths: Iterable[Path], tiles: Tiles, *, batch_size: int = 4
 ) -> Iterator[Prediction]:
     """Predictions file by file; a file that cannot be read is reported and the rest goes on.
 
     Args:
-        loaded: what `load` returned.
+        predict: looks at a batch of windows.
         paths: image files; TIFF files are read by window.
         tiles: windows and merging.
         batch_size: windows per forward pass.
@@ -59,7 +78,7 @@ def predict_tiled_files(
     for path in paths:
         try:
             with open_raster(path) as raster:
-                found = predict_tiles(loaded, raster, tiles, batch_size=batch_size)
+                found = predict_windows(predict, raster, tiles, batch_size=batch_size)
                 yield Prediction(path, raster.size, found)
         except DataError as error:
             yield Prediction(path, (0, 0), Detections.empty(), str(error))

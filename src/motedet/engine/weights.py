@@ -1,10 +1,11 @@
 """From a weights file to a detector that is ready to predict."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from motedet.checkpoints import load_state, read_mmdet, read_weights
 from motedet.engine.augment import predict_views
 from motedet.engine.processes import choose_device
-from motedet.errors import CheckpointError
+from motedet.errors import CheckpointError, MotedetError
 from motedet.models.backbones import AnyBackbone, Backbone, DetectoRSResNet
 from motedet.models.detectors import Detector
 from motedet.models.necks import RFPSpec
@@ -20,6 +21,9 @@ from motedet.recipes import Recipe, parse_recipe
 from motedet.structures import Detections, Size
 
 logger = logging.getLogger(__name__)
+
+Precision = Literal["32", "bf16"]
+BF16: Final = ("avx512_bf16", "amx_bf16", "bf16")  # instructions of x86, x86 and ARM
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +34,14 @@ class LoadedDetector:
         detector: on its device, in evaluation mode.
         recipe: the resolved recipe.
         classes: names in label order.
+        precision: "bf16" computes convolutions and linear layers in bfloat16, as training with
+            `bf16-mixed` does; boxes are decoded in float32.
     """
 
     detector: Detector
     recipe: Recipe
     classes: tuple[str, ...]
+    precision: Precision = "32"
 
     @property
     def device(self) -> torch.device:
@@ -64,7 +71,14 @@ class LoadedDetector:
         """Detections in images [B, 3, H, W] of B sizes, both on the detector's device."""
         if self.recipe.train.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
-        return self.detector.predict(images, image_sizes)
+        with self._autocast():
+            return self.detector.predict(images, image_sizes)
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        """Mixed precision; with "32" the caller's own, if it has set one."""
+        if self.precision == "32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
 
 def build_untrained(recipe: Recipe, num_classes: int) -> Detector:
@@ -94,26 +108,64 @@ def frozen_layers(backbone: nn.Module) -> int:
     return sum(not layer.weight.requires_grad for layer in layers)
 
 
-def load(weights: Path | str, *, device: str = "auto") -> LoadedDetector:
+def load(
+    weights: Path | str, *, device: str = "auto", precision: Precision = "32"
+) -> LoadedDetector:
     """Read a weights file of ours; it holds its recipe and its classes.
 
     Args:
         weights: a `.safetensors` file that training or `import-checkpoint` wrote.
         device: "auto" takes a CUDA GPU where there is one.
+        precision: see `LoadedDetector`.
 
     Raises:
         CheckpointError: if the file is not one of ours or does not fit its recipe.
-        MotedetError: if there is no such device.
+        MotedetError: if there is no such device, or it does not compute in this precision.
     """
-    path = Path(weights)
+    path, chosen = Path(weights), torch.device(choose_device(device))
+    if precision == "bf16":
+        check_bf16(chosen)
     file = read_weights(path)
     recipe = parse_recipe(file.recipe_json, source=f"{path} (recipe inside)")
     detector = build_untrained(recipe, len(file.classes))
     load_state(detector, file.state_dict, source=str(path))
-    detector = detector.to(torch.device(choose_device(device)))
+    detector = detector.to(chosen)
     if recipe.train.channels_last:
         detector = detector.to(memory_format=torch.channels_last)
-    return LoadedDetector(detector.eval(), recipe, tuple(file.classes))
+    if precision == "bf16":
+        round_weights_(detector)
+    return LoadedDetector(detector.eval(), recipe, tuple(file.classes), precision)
+
+
+def check_bf16(device: torch.device) -> None:
+    """Refuse bfloat16 where it would only be slow.
+
+    Raises:
+        MotedetError: if the device has no instructions for it.
+    """
+    if device.type == "cuda":
+        able = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        # torch before 2.10 cannot tell
+        tell: Callable[[], Mapping[str, Any]] = getattr(torch.cpu, "get_capabilities", dict)
+        able = any(tell().get(name) for name in BF16)
+    if not able:
+        raise MotedetError(
+            f"precision bf16: torch {torch.__version__} sees no bfloat16 instructions on this "
+            f"{device.type}, where it would be slower than float32; leave the precision at 32."
+        )
+
+
+def round_weights_(detector: nn.Module) -> None:
+    """Round weights to bfloat16 once, which autocast would do anew in every pass.
+
+    Args:
+        detector: changed where autocast uses the rounded weights and nothing else: in plain
+            convolutions and linear layers. What is made of them computes with its own.
+    """
+    for module in detector.modules():
+        if type(module) in (nn.Conv2d, nn.Linear):
+            module.to(torch.bfloat16)
 
 
 def start_from(detector: Detector, weights: Path | str) -> None:
