@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from motedet.cli.precision import Precision
 from motedet.cli.score import NAMES, Bins, chosen_protocol, refuse_existing, show_scores
 from motedet.cli.tiles import Merge, Overlap, Tile, with_tiles
 from motedet.cli.views import Flips, Scales, with_views
@@ -31,6 +32,7 @@ def evaluate(
     batch_size: Annotated[
         int | None, typer.Option(help="Images, or windows, per forward pass.")
     ] = None,
+    precision: Precision = "32",
     workers: Annotated[int, typer.Option(help="Processes that load images.")] = 0,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 takes all cores.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
@@ -38,13 +40,15 @@ def evaluate(
     """Score weights on a data set."""
     from motedet import engine
     from motedet.cli.terminal import quiet_libraries, set_threads
+    from motedet.engine.memory import keep_freed_memory
     from motedet.files import write_json
 
     quiet_libraries()
     set_threads(threads)
+    keep_freed_memory()
     chosen = chosen_protocol(protocol, bins)
     refuse_existing([json_file, detections], force=force)
-    loaded = with_views(engine.load(weights), scales=scales, flips=flips)
+    loaded = with_views(engine.load(weights, precision=precision), scales=scales, flips=flips)
     loaded = with_tiles(loaded, tile=tile, overlap=overlap, merge=merge)
     scores, results = engine.evaluate(
         loaded, data, protocol=chosen, split=split, batch_size=batch_size, workers=workers

@@ -72,7 +72,7 @@ def export(
     if not loaded.recipe.test_time.plain:
         print("the recipe's views (test_time) are not in the file: it looks at each image once")
     if loaded.recipe.test_tiles is not None:
-        print("the recipe's windows (test_tiles) are not in the file: it looks at whole images")
+        print("the recipe's windows (test_tiles) are not in the file: predict with --tile")
     if precision != "float32":
         print(f"measure the AP of this {precision} file before you rely on it")
     if with_runner:

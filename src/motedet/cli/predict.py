@@ -2,11 +2,12 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from motedet.cli.tiles import Merge, Overlap, Tile, with_tiles
+from motedet.cli.precision import Precision
+from motedet.cli.tiles import Merge, Overlap, Tile, windows_of, with_tiles
 from motedet.cli.views import Flips, Scales, with_views
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     import torch
 
-    from motedet.data import Tiles
     from motedet.engine import LoadedDetector
     from motedet.engine.predict import Prediction
     from motedet.engine.tiles import PredictImages
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
 
 FORMATS = ("coco", "yolo", "csv")
 DRAWN = 64_000_000  # pixels; larger images are not drawn, which would take gigabytes
-
-Precision = Annotated[
-    Literal["32", "bf16"],
-    typer.Option(help="bf16: faster where the CPU or GPU has it; scores move a little."),
-]
 
 
 def predict(
@@ -73,9 +68,9 @@ def predict(
     set_threads(threads)
     keep_freed_memory()
     paths = find_images(sources)
-    if weights.suffix == ".onnx":
+    if weights.suffix == ".onnx" and tile:
         model = _exported(weights, threads)
-        classes, windows = model.classes, _windows(tile or 0, overlap, merge)
+        classes, windows = model.classes, windows_of(tile, overlap=overlap, merge=merge)
         found = predict_tiled_files(look_by_file(model), paths, windows, batch_size=batch_size or 4)
     else:
         loaded = load(weights, device=device, precision=precision)
@@ -168,18 +163,6 @@ def _exported(path: Path, threads: int) -> "Model":
         return runtime.Model(path, threads=threads)
     except runtime.ModelFileError as error:
         raise DataError(str(error)) from error
-
-
-def _windows(tile: int, overlap: int, merge: str) -> "Tiles":
-    """The windows of the command line."""
-    from motedet.data import Tiles
-    from motedet.errors import DataError
-    from motedet.geometry.merge import PlainMerge, SeamMerge
-
-    if overlap >= tile:
-        raise DataError(f"--overlap must be less than --tile {tile}; found {overlap}.")
-    rule = PlainMerge() if merge == "nms" else SeamMerge()
-    return Tiles(size=tile, overlap=overlap, merge=rule)
 
 
 def look_by_file(model: "Model") -> "PredictImages":

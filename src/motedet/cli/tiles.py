@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
+    from motedet.data import Tiles
     from motedet.engine import LoadedDetector
 
 Tile = Annotated[
@@ -40,14 +41,28 @@ def with_tiles(
     """
     from dataclasses import replace
 
+    if tile is None:
+        return loaded
+    tiles = windows_of(tile, overlap=overlap, merge=merge) if tile else None
+    return replace(loaded, recipe=loaded.recipe.model_copy(update={"test_tiles": tiles}))
+
+
+def windows_of(tile: int, *, overlap: int, merge: str) -> "Tiles":
+    """The windows of the command line.
+
+    Args:
+        tile: sides of the windows in pixels.
+        overlap: shared by neighbours, in pixels.
+        merge: "seams" or "nms".
+
+    Raises:
+        DataError: if the windows share all they have.
+    """
     from motedet.data import Tiles
     from motedet.errors import DataError
     from motedet.geometry.merge import PlainMerge, SeamMerge
 
-    if tile is None:
-        return loaded
-    if 0 < tile <= overlap:
+    if tile <= overlap:
         raise DataError(f"--overlap must be less than --tile {tile}; found {overlap}.")
     rule = PlainMerge() if merge == "nms" else SeamMerge()
-    tiles = Tiles(size=tile, overlap=overlap, merge=rule) if tile else None
-    return replace(loaded, recipe=loaded.recipe.model_copy(update={"test_tiles": tiles}))
+    return Tiles(size=tile, overlap=overlap, merge=rule)

@@ -43,12 +43,14 @@ def train(
     from motedet.cli.report import make_report
     from motedet.cli.score import show_scores
     from motedet.cli.terminal import quiet_libraries, set_threads
+    from motedet.engine.memory import keep_freed_memory
     from motedet.engine.processes import is_main_process
     from motedet.engine.weights import with_pretrained
     from motedet.recipes import load_recipe
 
     quiet_libraries()
     set_threads(threads)
+    keep_freed_memory()
     hardware = engine.Hardware(
         accelerator=accelerator,
         devices=devices,
