@@ -20,9 +20,10 @@ STEP = {name: {"files": 14, "functions": 40, "depth": 7} for name in small_dense
 STEP |= {name: {"files": 20, "functions": 75, "depth": 8} for name in small_two_stage()}
 PREDICTION = {name: {"files": 12, "functions": 32, "depth": 6} for name in small_dense()}
 PREDICTION |= {name: {"files": 16, "functions": 42, "depth": 8} for name in small_two_stage()}
-# Torchvision has no operator for TinyDet's pooling and its soft-NMS: they are followed to the end.
-STEP["tinydet"] = {"files": 21, "functions": 60, "depth": 8}
-PREDICTION["tinydet"] = {"files": 18, "functions": 54, "depth": 9}
+# Torchvision has no operator for TinyDet's pooling and its soft-NMS: they are followed to the end,
+# and so are its 1x1 convolutions, which PyTorch computes slowly.
+STEP["tinydet"] = {"files": 22, "functions": 60, "depth": 8}
+PREDICTION["tinydet"] = {"files": 19, "functions": 54, "depth": 9}
 
 
 @pytest.mark.parametrize("name", SPECS)

@@ -127,7 +127,8 @@ def ps_roi_align(
     Returns:
         [R, D, K, K] in float32 or better.
     """
-    rule = _Bins(output_size, sampling_ratio, features[0].shape[1] // output_size**2)
+    bins = output_size**2
+    rule = _Bins(output_size, sampling_ratio, bins, features[0].shape[1] // bins)
     table, maps = _table(features, rule), _maps(features, image, level, rule)
     boxes = boxes.detach().to(table.dtype)
     shape, pooled = (rule.depth, output_size, output_size), []
@@ -138,16 +139,12 @@ def ps_roi_align(
 
 
 class _Bins(NamedTuple):
-    """Bins per side, points per bin and side (0: one per cell), and values per bin."""
+    """Bins per side, points per bin and side (0: one per cell), bins (K * K), values per bin."""
 
     size: int
     sampling_ratio: int
+    bins: int
     depth: int
-
-    @property
-    def bins(self) -> int:
-        """K * K."""
-        return self.size**2
 
 
 class _Maps(NamedTuple):
