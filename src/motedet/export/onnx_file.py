@@ -137,7 +137,7 @@ def traced(graph: ExportGraph, preparation: Preparation, size: Size | None) -> A
     if size is None:
         images[2] = cell * torch.export.Dim("rows", min=2, max=LARGEST)
         images[3] = cell * torch.export.Dim("columns", min=2, max=LARGEST)
-    example = example_inputs(size or (4 * cell, 6 * cell), batch=TRACED)
+    example = example_inputs(size or _example_size(graph, cell), batch=TRACED)
     shapes = {"images": images, "sizes": {0: images[0]}}
     with _quiet(), torch.no_grad():
         try:
@@ -162,6 +162,13 @@ def traced(graph: ExportGraph, preparation: Preparation, size: Size | None) -> A
     model = with_functions(written.model_proto)
     onnx.checker.check_model(model)
     return model
+
+
+def _example_size(graph: ExportGraph, cell: int) -> Size:
+    """(height, width) at which every map has several rows and columns: one is made a constant."""
+    detector: Any = graph.network.detector
+    coarsest = max(*detector.backbone.strides, *detector.neck.strides)
+    return -(-3 * coarsest // cell) * cell, -(-5 * coarsest // cell) * cell
 
 
 @contextmanager
