@@ -14,7 +14,11 @@ from onnxruntime.quantization import (
 
 from motedet.export.runtime import Model, read_image
 
-QUANTISED: Final = ["Conv", "Gemm", "MatMul"]  # whatever decides on boxes stays in float32
+# Whatever decides on boxes stays in float32. A ReLU is named so that the convolution before it gets
+# the range of what is left, half as wide.
+QUANTISED: Final = ["Conv", "Gemm", "MatMul", "Relu"]
+# Convolutions next to the image that stay in float32: they are cheap, and half of what 8 bits cost.
+PRECISE: Final = 3
 
 
 class _Images(CalibrationDataReader):  # type: ignore[misc]
@@ -33,6 +37,8 @@ class _Images(CalibrationDataReader):  # type: ignore[misc]
 def quantised(model: Any, images: Sequence[Path], folder: Path) -> Any:  # noqa: ANN401 - no types
     """The model with weights and activations in 8 bits, weights per channel.
 
+    The first convolutions stay in float32.
+
     Args:
         model: an ONNX model with notes.
         images: image files.
@@ -42,12 +48,14 @@ def quantised(model: Any, images: Sequence[Path], folder: Path) -> Any:  # noqa:
 
     plain, small = folder / "plain.onnx", folder / "small.onnx"
     plain.write_bytes(model.SerializeToString())
+    first = [node.name for node in model.graph.node if node.op_type == "Conv"][:PRECISE]
     quantize_static(
         plain,
         small,
         _Images(Model(plain), images),
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=QUANTISED,
+        nodes_to_exclude=first,
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
